@@ -1,0 +1,48 @@
+"""What all absl commands share: one clear line for bad input, one place for flags common to several commands."""
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from seisjax.errors import UserError
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Parse the flags, call `main(argv)` and exit: status 0, or 1 after one line that says what to mend.
+
+    `--verbosity=1` shows the traceback too. Errors that are not the user's keep theirs.
+    """
+    app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+        if len(rest) > 1:
+            raise UserError(f"'{rest[1]}' is not a flag; write --name=value (--help lists them)")
+        return rest
+    except flags.Error as error:
+        _fail(str(error))
+    except UserError as error:
+        _fail(str(error))
+    raise AssertionError("unreachable")
+
+
+def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
+    try:
+        main(argv)
+    except UserError as error:
+        if logging.get_verbosity() >= logging.DEBUG:
+            traceback.print_exc()
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted")
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr, flush=True)
+    sys.exit(1)

@@ -1,0 +1,225 @@
+"""Boxes, regions, tilings, lattices and blend weights: whole-number geometry, numpy only.
+
+Everything here counts samples from the volume's origin; coordinate labels appear in `Axis` and `parse_region` alone.
+"""
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from seisjax.errors import UserError, nearest
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned box of samples: `start` (may be negative) and `shape` (a side of 0 makes it empty)."""
+
+    start: Shape
+    shape: Shape
+
+    @classmethod
+    def whole(cls, shape: Sequence[int]) -> Self:
+        """The box of an array of this shape."""
+        return cls((0,) * len(shape), tuple(shape))
+
+    @classmethod
+    def between(cls, start: Sequence[int], stop: Sequence[int]) -> Self:
+        """The box [start, stop); sides that would be negative are 0."""
+        return cls(tuple(start), tuple(max(b - a, 0) for a, b in zip(start, stop, strict=True)))
+
+    @property
+    def stop(self) -> Shape:
+        """First sample past the box, along each axis."""
+        return tuple(a + n for a, n in zip(self.start, self.shape, strict=True))
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return math.prod(self.shape)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Index of the box in an array whose origin is the volume's. Start must not be negative."""
+        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+
+    def intersect(self, other: Self) -> Self:
+        """The samples of both boxes; empty (size 0) where they do not meet."""
+        return self.between(
+            tuple(map(max, self.start, other.start)),
+            tuple(map(min, self.stop, other.stop)),
+        )
+
+    def contains(self, other: Self) -> bool:
+        """Whether every sample of `other` is in this box."""
+        return self.intersect(other) == other
+
+    def relative_to(self, origin: Sequence[int]) -> Self:
+        """The same box counted from `origin`."""
+        return type(self)(tuple(a - o for a, o in zip(self.start, origin, strict=True)), self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """One axis of a volume: its name, a rising 1-D array of coordinate labels, their unit ("" for line numbers)."""
+
+    name: str
+    labels: np.ndarray
+    unit: str = ""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __str__(self) -> str:
+        return f"{self.name}:{_number(self.labels[0])}-{_number(self.labels[-1])}"
+
+
+def _number(label: float) -> str:
+    return f"{float(label):g}" if float(label) != int(label) else str(int(label))
+
+
+_PART = re.compile(r"\s*([A-Za-z_]\w*)\s*:\s*(-?[\d.]+)(?:\s*-\s*(-?[\d.]+))?\s*")
+
+
+def parse_region(text: str, axes: Sequence[Axis]) -> Box:
+    """The box that a region in coordinate labels names: `inline:1075-1088,crossline:1000-1199`, both ends included.
+
+    An axis that is not named is taken whole, and so is everything by an empty text.
+    Raises UserError for a malformed part, an unknown or repeated axis, and a range that holds no label of its axis.
+    """
+    start, stop = [0] * len(axes), [len(axis) for axis in axes]
+    names = [axis.name for axis in axes]
+    seen: set[str] = set()
+    for part in filter(str.strip, text.split(",")):
+        match = _PART.fullmatch(part)
+        if match is None:
+            raise UserError(f"region '{text}': cannot read '{part.strip()}'; write axis:first-last, e.g. {axes[0]}")
+        name, first, last = match.group(1), float(match.group(2)), float(match.group(3) or match.group(2))
+        if name not in names:
+            raise UserError(f"region '{text}': the volume has no axis '{name}'{nearest(name, names)}")
+        if name in seen:
+            raise UserError(f"region '{text}': axis '{name}' stands twice; name each axis once")
+        seen.add(name)
+        axis, i = axes[names.index(name)], names.index(name)
+        start[i] = int(np.searchsorted(axis.labels, first, side="left"))
+        stop[i] = int(np.searchsorted(axis.labels, last, side="right"))
+        if start[i] >= stop[i]:
+            raise UserError(f"region '{text}': no {name} between {match.group(2)} and {match.group(3)}; it has {axis}")
+    return Box.between(start, stop)
+
+
+def format_region(box: Box, axes: Sequence[Axis]) -> str:
+    """The region text of a non-empty box inside the volume; `parse_region` gives the box back."""
+    ends = zip(axes, box.start, box.stop, strict=True)
+    return ",".join(f"{a.name}:{_number(a.labels[i])}-{_number(a.labels[j - 1])}" for a, i, j in ends)
+
+
+def check_disjoint(regions: Mapping[str, Box], gap: Sequence[int], axes: Sequence[Axis]) -> None:
+    """Prove that no two regions come nearer than `gap` samples: along some axis at least gap[axis] lie between them.
+
+    Raises UserError that names the two regions and what lies between them.
+    """
+    for (name_a, a), (name_b, b) in itertools.combinations(regions.items(), 2):
+        between = [max(a.start[i] - b.stop[i], b.start[i] - a.stop[i]) for i in range(len(axes))]
+        if any(distance >= max(g, 0) for distance, g in zip(between, gap, strict=True)):
+            continue
+        i = int(np.argmax(between))
+        what = f"overlap by {-between[i]}" if between[i] < 0 else f"are parted by only {between[i]}"
+        raise UserError(
+            f"data.{name_a} and data.{name_b} {what} along {axes[i].name} where {gap[i]} must lie between them; "
+            "move a region apart or lower data.split_gap"
+        )
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is at least `value`."""
+    return -(-value // multiple) * multiple
+
+
+def padded_window(window: Sequence[int], multiple: int) -> Shape:
+    """Window sides rounded up to `multiple`; sides of 1 (sections) stay."""
+    return tuple(side if side == 1 else round_up(side, multiple) for side in window)
+
+
+def tiles(box: Box, tile: Sequence[int]) -> Iterator[Box]:
+    """The pieces into which the grid of `tile`-sized cells anchored at the volume's origin cuts `box`, in C order."""
+    ranges = (range(a // t, -(-b // t)) for a, b, t in zip(box.start, box.stop, tile, strict=True))
+    for index in itertools.product(*ranges):
+        cell = Box(tuple(i * t for i, t in zip(index, tile, strict=True)), tuple(tile))
+        yield cell.intersect(box)
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Windows of one size at multiples of `stride` from `origin`, as many as cover `shape` samples from there.
+
+    The last window along an axis may reach past the end. A window's place does not depend on what is asked for,
+    so neither does its result.
+    """
+
+    shape: Shape
+    window: Shape
+    stride: Shape
+    origin: Shape = ()
+
+    @property
+    def counts(self) -> Shape:
+        """Windows along each axis."""
+        return tuple(
+            -(-max(n - w, 0) // s) + 1 for n, w, s in zip(self.shape, self.window, self.stride, strict=True)
+        )
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def __getitem__(self, index: int) -> Box:
+        """Window number `index`, in C order."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._window(np.unravel_index(index, self.counts))
+
+    def touching(self, box: Box) -> Iterator[Box]:
+        """The windows that share a sample with `box`, in C order."""
+        box = box.relative_to(self._origin)
+        ranges = []
+        for a, b, w, s, n in zip(box.start, box.stop, self.window, self.stride, self.counts, strict=True):
+            ranges.append(range(max((a - w) // s + 1, 0), min(-(-b // s), n)))
+        for index in itertools.product(*ranges):
+            yield self._window(index)
+
+    @property
+    def _origin(self) -> Shape:
+        return self.origin or (0,) * len(self.shape)
+
+    def _window(self, index: Sequence[int]) -> Box:
+        start = tuple(o + int(i) * s for o, i, s in zip(self._origin, index, self.stride, strict=True))
+        return Box(start, self.window)
+
+
+def lattice_stride(window: Sequence[int], overlap: float, multiple: int) -> Shape:
+    """Stride of a prediction lattice: the window less the overlap, a multiple of `multiple`; 1 for sides of 1."""
+    strides = (max(int(side * (1 - overlap)) // multiple, 1) * multiple for side in window)
+    return tuple(1 if side == 1 else min(s, side) for side, s in zip(window, strides, strict=True))
+
+
+def blend_weights(window: Sequence[int], kind: str) -> np.ndarray:
+    """Weights of a window's samples where windows overlap: float64, positive, of the window's shape.
+
+    "linear" falls linearly from the middle to the faces, "uniform" is 1 everywhere.
+    """
+    profiles = {
+        "linear": lambda n: 1.0 - np.abs(np.arange(n) + 0.5 - n / 2) * (2 / (n + 1)),
+        "uniform": np.ones,
+    }
+    if kind not in profiles:
+        raise UserError(f"--blend={kind}: unknown{nearest(kind, profiles)}")
+    weights = np.ones((), np.float64)
+    for side in window:
+        weights = np.multiply.outer(weights, profiles[kind](side))
+    return weights
