@@ -5,7 +5,13 @@ field is set as `--config.data.batch_size=4`; a tuple as `--config.data.window="
 A region is written in coordinate labels, both ends included: `inline:1075-1088,crossline:1000-1199`.
 """
 
+import dataclasses
+import math
+import typing
 from dataclasses import dataclass, field
+from typing import Any
+
+from seisjax.errors import UserError, nearest
 
 
 @dataclass
@@ -135,3 +141,134 @@ class Experiment:
     evaluate: Evaluate = field(default_factory=Evaluate)
     predict: Predict = field(default_factory=Predict)
     mesh: Mesh = field(default_factory=Mesh)
+
+
+_CHOICES = {
+    "data.sampling": ("uniform", "grid"),
+    "model.norm": ("group", "batch", "instance", "none"),
+    "model.activation": ("relu", "leaky_relu", "gelu", "silu"),
+    "precision.compute": ("float32", "bfloat16"),
+    "loss.name": ("cross_entropy", "dice", "cross_entropy+dice"),
+    "optimizer.schedule": ("cosine", "constant"),
+    "predict.probability_dtype": ("float16", "float32"),
+}
+_AT_LEAST = {
+    "data.batch_size": 1,
+    "data.split_gap": -1,
+    "data.overhang": 0,
+    "data.clip": 0,
+    "data.statistics_tiles": 1,
+    "data.num_threads": 1,
+    "data.prefetch": 1,
+    "data.cache_mebibytes": 0,
+    "augment.polarity": 0,
+    "augment.gain": 0,
+    "augment.noise": 0,
+    "model.base_features": 1,
+    "model.levels": 1,
+    "model.num_classes": 1,
+    "model.dropout": 0,
+    "optimizer.warmup_steps": 0,
+    "optimizer.decay_steps": 0,
+    "optimizer.weight_decay": 0,
+    "optimizer.clip_norm": 0,
+    "optimizer.accumulation": 1,
+    "train.num_steps": 1,
+    "train.max_minutes": 0,
+    "train.log_every": 0,
+    "train.evaluate_every": 0,
+    "train.checkpoint_every": 0,
+    "train.profile_steps": 0,
+    "evaluate.batch_size": 0,
+    "predict.batch_size": 0,
+    "predict.overlap": 0,
+    "predict.block_mebibytes": 1,
+    "mesh.data": -1,
+    "mesh.space": 1,
+}
+_BELOW = {"data.overhang": 1, "model.dropout": 1, "predict.overlap": 1, "model.num_classes": 255}
+
+# What a run may change when it is taken up again; anything else would make it another run.
+_MAY_CHANGE = ("mesh", "evaluate", "predict") + tuple(
+    f"{part}.{name}"
+    for part, names in {
+        "data": ("num_threads", "prefetch", "cache_mebibytes"),
+        "train": tuple(f.name for f in dataclasses.fields(Train)),
+    }.items()
+    for name in names
+)
+
+
+def validate(experiment: Experiment) -> None:
+    """Check every value that can be judged without the data. Raises UserError that names the field."""
+    flat = flatten(to_dict(experiment))
+    for name, value in flat.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"config.{name}={value}: must be finite")
+        if name in _CHOICES and value not in _CHOICES[name]:
+            raise UserError(f"config.{name}='{value}': unknown{nearest(str(value), _CHOICES[name])}")
+        if name in _AT_LEAST and value < _AT_LEAST[name]:
+            raise UserError(f"config.{name}={value}: must be at least {_AT_LEAST[name]}")
+        if name in _BELOW and value >= _BELOW[name]:
+            raise UserError(f"config.{name}={value}: must be below {_BELOW[name]}")
+    data, optimizer, classes = experiment.data, experiment.optimizer, max(experiment.model.num_classes, 2)
+    for name in ("volume", "labels", "window", "train"):
+        if not getattr(data, name):
+            raise UserError(f"config.data.{name} is empty; set --config.data.{name}")
+    if optimizer.learning_rate <= 0:
+        raise UserError(f"config.optimizer.learning_rate={optimizer.learning_rate}: must be above 0")
+    if data.batch_size % optimizer.accumulation:
+        raise UserError(
+            f"config.optimizer.accumulation={optimizer.accumulation} does not divide "
+            f"config.data.batch_size={data.batch_size}; choose a divisor"
+        )
+    weights = experiment.loss.class_weights
+    if weights and (len(weights) != classes or min(weights) < 0 or max(weights) == 0):
+        raise UserError(f"config.loss.class_weights={weights}: {classes} weights are needed, none negative, not all 0")
+    if experiment.mesh.data == 0:
+        raise UserError("config.mesh.data=0: must be at least 1, or -1 for all devices that are left")
+
+
+def to_dict(experiment: Experiment) -> dict[str, Any]:
+    """The experiment as nested dicts that JSON can hold; tuples become lists."""
+    return dataclasses.asdict(
+        experiment,
+        dict_factory=lambda pairs: {name: list(value) if isinstance(value, tuple) else value for name, value in pairs},
+    )
+
+
+def from_dict(values: dict[str, Any]) -> Experiment:
+    """The experiment that `to_dict` wrote. Fields that are missing take their default, unknown ones raise UserError."""
+    return _from_dict(Experiment, values, "")
+
+
+def _from_dict(kind: Any, values: dict[str, Any], prefix: str) -> Any:
+    types = typing.get_type_hints(kind)
+    arguments = {}
+    for name, value in values.items():
+        if name not in types:
+            raise UserError(f"config has no field '{prefix}{name}'{nearest(name, types)}")
+        if dataclasses.is_dataclass(types[name]):
+            value = _from_dict(types[name], value, f"{prefix}{name}.")
+        arguments[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**arguments)
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one: {"data.window": [1, 256, 512], ...}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def check_resumable(before: Experiment, now: Experiment) -> None:
+    """Raises UserError that names each field in which a run would be taken up with another value than it began with."""
+    old, new = flatten(to_dict(before)), flatten(to_dict(now))
+    changed = [
+        f"{name} (was {old[name]!r}, now {new[name]!r})"
+        for name in old
+        if old[name] != new[name] and name not in _MAY_CHANGE and name.split(".")[0] not in _MAY_CHANGE
+    ]
+    if changed:
+        raise UserError(f"--workdir holds a run with another {', '.join(changed)}; change back or choose a new --workdir")

@@ -1,0 +1,155 @@
+"""The loop: next batch, step, log, validate, save. What each does is handed in."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from seisjax.errors import UserError
+from seisjax.training.state import NO_STEP, State
+
+# Steps that may be under way at once: enough to keep the device busy, few enough to bound the batches alive.
+_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What happens after which step. Intervals of 0 never come; the last step validates and saves in any case."""
+
+    num_steps: int
+    log_every: int
+    evaluate_every: int
+    checkpoint_every: int
+    max_minutes: float
+
+    def logs(self, step: int) -> bool:
+        """Whether metrics are written after `step`."""
+        return _due(step, self.log_every) or step == self.num_steps
+
+    def evaluates(self, step: int) -> bool:
+        """Whether `step` is followed by a validation."""
+        return _due(step, self.evaluate_every) or step == self.num_steps
+
+    def saves(self, step: int) -> bool:
+        """Whether `step` is followed by a checkpoint."""
+        return _due(step, self.checkpoint_every) or self.evaluates(step)
+
+
+def _due(step: int, interval: int) -> bool:
+    return interval > 0 and step % interval == 0
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What the loop calls; every step counts from 1 and has been taken.
+
+    log(step, totals, samples_per_second, waiting_share), evaluate(step, state) -> validation loss or None,
+    save(step, state, validation loss or None), clear(state) -> the state with its totals at zero,
+    advance(step, samples_per_second, waiting_share) for the progress bar, stop_requested() -> reason or "".
+    """
+
+    log: Callable[[int, dict[str, Any], float, float], None]
+    evaluate: Callable[[int, State], float | None]
+    save: Callable[[int, State, float | None], None]
+    clear: Callable[[State], State]
+    advance: Callable[[int, float, float], None]
+    stop_requested: Callable[[], str]
+
+
+def run_steps(
+    state: State,
+    batches: Iterator[Any],
+    train_step: Callable[[State, Any], tuple[State, dict[str, jax.Array]]],
+    schedule: Schedule,
+    actions: Actions,
+    batch_size: int,
+) -> tuple[State, str]:
+    """Train from the state's step to the last; returns the state and why the loop ended early ("" if it did not).
+
+    Raises UserError that names the step where the loss stops being finite; nothing is saved from there on.
+    """
+    started, pace = time.monotonic(), _Pace(batch_size)
+    under_way: deque[jax.Array] = deque()
+    for step in range(int(state["step"]) + 1, schedule.num_steps + 1):
+        while len(under_way) >= _IN_FLIGHT:
+            under_way.popleft().block_until_ready()
+        with pace.waiting(under_way):
+            batch = next(batches)
+        state, metrics = train_step(state, batch)
+        under_way.append(metrics["loss"])
+        pace.count()
+        actions.advance(step, pace.samples_per_second, pace.waiting_share)
+
+        reason = actions.stop_requested() or _out_of_time(started, schedule.max_minutes)
+        if schedule.logs(step):
+            totals = _checked(state)
+            actions.log(step, totals, pace.samples_per_second, pace.waiting_share)
+            state = actions.clear(state)
+            pace.restart()
+        if schedule.saves(step) or reason:
+            _checked(state)
+            loss = actions.evaluate(step, state) if schedule.evaluates(step) else None
+            actions.save(step, state, loss)
+            pace.restart()
+        if reason and step < schedule.num_steps:
+            return state, reason
+    return state, ""
+
+
+def _checked(state: State) -> dict[str, Any]:
+    totals = jax.device_get(state["totals"])
+    if totals["first_bad"] != NO_STEP:
+        raise UserError(
+            f"training: the loss is not finite at step {totals['first_bad']}; the last checkpoint is from before it. "
+            "Lower optimizer.learning_rate, or set optimizer.clip_norm, and start with a new --workdir"
+        )
+    return totals
+
+
+def _out_of_time(started: float, max_minutes: float) -> str:
+    return "train.max_minutes is over" if 0 < max_minutes * 60 < time.monotonic() - started else ""
+
+
+class _Pace:
+    """Samples a second and the share of time the device waits for data, since the last restart."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self.restart()
+
+    def restart(self) -> None:
+        self._since, self._steps, self._waited = time.monotonic(), 0, 0.0
+
+    def count(self) -> None:
+        self._steps += 1
+
+    def waiting(self, under_way: deque[jax.Array]) -> "_Waiting":
+        return _Waiting(self, under_way)
+
+    def add_wait(self, seconds: float) -> None:
+        self._waited += seconds
+
+    @property
+    def samples_per_second(self) -> float:
+        return self._steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
+
+    @property
+    def waiting_share(self) -> float:
+        return self._waited / max(time.monotonic() - self._since, 1e-9)
+
+
+class _Waiting:
+    """Times the wait for a batch; it counts as the device's only if no earlier step was still busy at its end."""
+
+    def __init__(self, pace: _Pace, under_way: deque[jax.Array]):
+        self._pace, self._under_way = pace, under_way
+
+    def __enter__(self) -> None:
+        self._since = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        if all(loss.is_ready() for loss in self._under_way):
+            self._pace.add_wait(time.monotonic() - self._since)

@@ -1,0 +1,33 @@
+"""AdamW with warm-up, decay and clipping, by Optax."""
+
+from typing import Any
+
+import jax
+import optax
+
+
+def make_schedule(kind: str, learning_rate: float, warmup_steps: int, decay_steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step: a linear rise from 0, then "cosine" down to 0 or "constant"."""
+    warmup_steps = min(warmup_steps, max(decay_steps - 1, 0)) if kind == "cosine" else warmup_steps
+    if kind == "cosine":
+        after = optax.cosine_decay_schedule(learning_rate, max(decay_steps - warmup_steps, 1))
+    elif kind == "constant":
+        after = optax.constant_schedule(learning_rate)
+    else:
+        raise ValueError(f"unknown schedule '{kind}'")
+    # The first update is made with step 0; a rise that began at 0 would waste it.
+    rise = optax.linear_schedule(learning_rate / (warmup_steps + 1), learning_rate, warmup_steps)
+    return optax.join_schedules([rise, after], [warmup_steps])
+
+
+def make_optimizer(schedule: optax.Schedule, weight_decay: float, clip_norm: float) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); gradients clipped to the global norm `clip_norm` if it is > 0.
+
+    The decay works on convolution kernels alone: pulling norm scales and biases to 0 regularises nothing.
+    """
+    adamw = optax.adamw(schedule, weight_decay=weight_decay, mask=_kernels)
+    return optax.chain(optax.clip_by_global_norm(clip_norm), adamw) if clip_norm > 0 else adamw
+
+
+def _kernels(params: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

@@ -1,0 +1,154 @@
+"""The step: pure functions from state and batch to state and metrics, jitted by `experiment.py` over a mesh.
+
+A batch is {"image": (B, *window, 1) float32 in the data's units, NaN where there is no data,
+"labels": (B, *window) uint8, IGNORE where nothing is known}; B is the global batch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from seisjax import metrics
+from seisjax.conventions import DROPOUT
+from seisjax.losses import Loss
+from seisjax.normalization import normalize
+from seisjax.training.state import State, add_totals
+
+Batch = dict[str, jax.Array]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with all that stands between raw amplitudes and logits.
+
+    graphdef: the NNX definition; mean, std, clip: of the training data; window: sides of the padded window. Sides of 1
+    are dropped before the network and put back after it, so that a section of a volume is an image.
+    """
+
+    graphdef: nnx.GraphDef
+    window: tuple[int, ...]
+    mean: float
+    std: float
+    clip: float
+
+    def inputs(self, images: jax.Array) -> jax.Array:
+        """Normalised images of the same shape; 0 where there is no data."""
+        return normalize(images, self.mean, self.std, self.clip)
+
+    def logits(self, params: Any, rest: Any, images: jax.Array, dropout: jax.Array | None = None) -> tuple[Any, Any]:
+        """Logits (B, *window, outputs) of normalised images (B, *window, 1), and the rest after the pass.
+
+        With a `dropout` key the network trains (dropout, batch statistics), without it predicts.
+        """
+        model = nnx.merge(self.graphdef, params, rest)
+        sides = [side for side in self.window if side > 1]
+        x = images.reshape(len(images), *sides, images.shape[-1])
+        if dropout is None:
+            model.eval()
+            y = model(x)
+        else:
+            model.train()
+            y = model(x, rngs=nnx.Rngs(dropout=dropout))
+        rest = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+        return y.reshape(len(images), *self.window, y.shape[-1]), rest
+
+
+def make_train_step(
+    network: Network,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    augment: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    num_classes: int,
+    accumulation: int,
+    key: jax.Array,
+) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+    """The function (state, batch) -> (state, {"loss", "gradient_norm"}).
+
+    `augment(images, labels, valid, indices)` changes normalised samples; `indices` are their places in the stream.
+    The batch is worked on in `accumulation` parts, whose loss numerators are summed: the result is that of one part,
+    to rounding. A batch without any labelled sample changes neither parameters nor optimiser.
+    """
+
+    def objective(params: Any, rest: Any, part: Batch, denominators: Sequence[jax.Array], dropout: jax.Array) -> Any:
+        images, labels = augment(
+            network.inputs(part["image"]), part["labels"], jnp.isfinite(part["image"]), part["index"]
+        )
+        logits, rest = network.logits(params, rest, images, dropout)
+        value = loss.total(loss.numerators(logits, labels), denominators)
+        confusion = metrics.confusion_matrix(metrics.predict_classes(logits), labels, num_classes)
+        return value, (rest, confusion)
+
+    gradient = jax.value_and_grad(objective, has_aux=True)
+
+    def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+        number = state["step"]
+        size = len(batch["labels"])
+        batch = batch | {"index": (number * size + jnp.arange(size)).astype(jnp.uint32)}
+        denominators = loss.denominators(batch["labels"])
+        dropout = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), number)
+
+        def part_of_batch(rest: Any, i: jax.Array | int, part: Batch) -> Any:
+            (value, (rest, confusion)), grads = gradient(
+                state["params"], rest, part, denominators, jax.random.fold_in(dropout, i)
+            )
+            return rest, (value, confusion, grads)
+
+        rest, (value, confusion, grads) = _in_parts(part_of_batch, state["rest"], batch, accumulation)
+        norm = optax.tree.norm(grads)
+        updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
+        learned = {"params": optax.apply_updates(state["params"], updates), "rest": rest, "optimizer": optimizer_state}
+        labelled = sum(denominators) > 0
+        learned = jax.tree.map(lambda new, old: jnp.where(labelled, new, old), learned, {k: state[k] for k in learned})
+        totals = add_totals(state["totals"], number + 1, value, norm, confusion)
+        return learned | {"step": number + 1, "totals": totals}, {"loss": value, "gradient_norm": norm}
+
+    return step
+
+
+def make_evaluate_step(
+    network: Network, loss: Loss, num_classes: int
+) -> Callable[[Any, Any, Batch], dict[str, jax.Array]]:
+    """The function (params, rest, batch) -> loss `numerators` and `denominators`, `confusion`, predicted `classes`."""
+
+    def step(params: Any, rest: Any, batch: Batch) -> dict[str, jax.Array]:
+        logits, _ = network.logits(params, rest, network.inputs(batch["image"]))
+        classes = metrics.predict_classes(logits)
+        return {
+            "numerators": jnp.stack(loss.numerators(logits, batch["labels"])),
+            "denominators": jnp.stack(loss.denominators(batch["labels"])),
+            "confusion": metrics.confusion_matrix(classes, batch["labels"], num_classes),
+            "classes": classes.astype(jnp.uint8),
+        }
+
+    return step
+
+
+def make_forward(network: Network) -> Callable[[Any, Any, jax.Array], jax.Array]:
+    """The function (params, rest, images) -> probabilities (B, *window, classes) float32."""
+
+    def forward(params: Any, rest: Any, images: jax.Array) -> jax.Array:
+        logits, _ = network.logits(params, rest, network.inputs(images))
+        return metrics.probabilities(logits)
+
+    return forward
+
+
+def _in_parts(function: Callable[..., Any], rest: Any, batch: Batch, parts: int) -> Any:
+    """The last rest and the sum of what `function(rest, i, part)` gives for each of the batch's parts, in turn."""
+    if parts == 1:
+        return function(rest, 0, batch)
+    # Every part takes rows of every device, so that nothing moves between devices.
+    split = jax.tree.map(lambda x: x.reshape(len(x) // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
+    shapes = jax.eval_shape(function, rest, 0, jax.tree.map(lambda x: x[0], split))[1]
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def add(carry: Any, item: Any) -> Any:
+        rest, sums = function(carry[0], *item)
+        return (rest, jax.tree.map(jnp.add, carry[1], sums)), None
+
+    return jax.lax.scan(add, (rest, zeros), (jnp.arange(parts), split))[0]
