@@ -1,0 +1,36 @@
+"""What is set once a process, before the first computation."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+
+import jax
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled steps on disk, so that a second launch starts at once. JAX_COMPILATION_CACHE_DIR moves the cache.
+
+    Home folders are shared between machines with different processors, and code compiled for one may not run on
+    another: the folder's name carries the versions and the processor's features.
+    """
+    if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = root / "seisjax" / f"jax-{jax.__version__}-{_machine()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:  # a read-only home: compile each time
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def _machine() -> str:
+    features = platform.machine() + platform.processor()
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+        features += next((line for line in info.splitlines() if line.startswith(("flags", "Features"))), "")
+    except OSError:  # no Linux: what platform knows must do
+        pass
+    return f"{platform.machine()}-{hashlib.sha256(features.encode()).hexdigest()[:8]}"

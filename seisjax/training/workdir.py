@@ -1,0 +1,69 @@
+"""The folder that a run owns, and the record of how it was made."""
+
+import importlib.metadata
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import seisjax
+from seisjax.errors import UserError
+from seisjax.files import read_json, write_json
+
+CONFIG = "config.json"
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
+FIGURES = "figures"
+
+
+def config_of(workdir: Path) -> dict[str, Any] | None:
+    """The config that the run in `workdir` was started with; None where there is no run yet.
+
+    Raises UserError where the folder holds something else, which a run must not mix with.
+    """
+    if (workdir / CONFIG).exists():
+        return read_json(workdir / CONFIG)
+    if workdir.exists() and not workdir.is_dir():
+        raise UserError(f"--workdir={workdir}: is a file; choose a folder")
+    if workdir.is_dir() and any(not entry.name.startswith(".") for entry in workdir.iterdir()):
+        raise UserError(f"--workdir={workdir}: holds files but no run ({CONFIG}); choose an empty or a new folder")
+    return None
+
+
+def write_run_record(workdir: Path, config: dict[str, Any], command: str, fingerprint: str) -> None:
+    """Write `config.json` and `run.json` (command, time, versions, git commit, devices, data fingerprint)."""
+    write_json(workdir / CONFIG, config)
+    record = {
+        "command": command,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "processes": jax.process_count(),
+        "host": platform.node(),
+        "data_fingerprint": fingerprint,
+    }
+    write_json(workdir / RUN, record)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "tensorstore", "numpy")
+    versions = {"seisjax": seisjax.__version__, "python": platform.python_version()}
+    return versions | {package: importlib.metadata.version(package) for package in packages}
+
+
+def _git_commit() -> str | None:
+    """The commit of the code, with "+changes" where files differ from it; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
