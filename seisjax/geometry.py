@@ -81,10 +81,12 @@ class Axis:
 
 
 def _number(label: float) -> str:
-    return f"{float(label):g}" if float(label) != int(label) else str(int(label))
+    # All digits, so that the text names this very label, and no exponent, which a region cannot hold.
+    return np.format_float_positional(float(label), trim="-")
 
 
-_PART = re.compile(r"\s*([A-Za-z_]\w*)\s*:\s*(-?[\d.]+)(?:\s*-\s*(-?[\d.]+))?\s*")
+_NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
+_PART = re.compile(rf"\s*([A-Za-z_]\w*)\s*:\s*({_NUMBER})(?:\s*-\s*({_NUMBER}))?\s*")
 
 
 def parse_region(text: str, axes: Sequence[Axis]) -> Box:
@@ -100,17 +102,17 @@ def parse_region(text: str, axes: Sequence[Axis]) -> Box:
         match = _PART.fullmatch(part)
         if match is None:
             raise UserError(f"region '{text}': cannot read '{part.strip()}'; write axis:first-last, e.g. {axes[0]}")
-        name, first, last = match.group(1), float(match.group(2)), float(match.group(3) or match.group(2))
+        name, first, last = match.group(1), match.group(2), match.group(3) or match.group(2)
         if name not in names:
             raise UserError(f"region '{text}': the volume has no axis '{name}'{nearest(name, names)}")
         if name in seen:
             raise UserError(f"region '{text}': axis '{name}' stands twice; name each axis once")
         seen.add(name)
         axis, i = axes[names.index(name)], names.index(name)
-        start[i] = int(np.searchsorted(axis.labels, first, side="left"))
-        stop[i] = int(np.searchsorted(axis.labels, last, side="right"))
+        start[i] = int(np.searchsorted(axis.labels, float(first), side="left"))
+        stop[i] = int(np.searchsorted(axis.labels, float(last), side="right"))
         if start[i] >= stop[i]:
-            raise UserError(f"region '{text}': no {name} between {match.group(2)} and {match.group(3)}; it has {axis}")
+            raise UserError(f"region '{text}': no {name} between {first} and {last}; it has {axis}")
     return Box.between(start, stop)
 
 
@@ -171,9 +173,7 @@ class Lattice:
     @property
     def counts(self) -> Shape:
         """Windows along each axis."""
-        return tuple(
-            -(-max(n - w, 0) // s) + 1 for n, w, s in zip(self.shape, self.window, self.stride, strict=True)
-        )
+        return tuple(-(-max(n - w, 0) // s) + 1 for n, w, s in zip(self.shape, self.window, self.stride, strict=True))
 
     def __len__(self) -> int:
         return math.prod(self.counts)
