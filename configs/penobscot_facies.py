@@ -1,0 +1,43 @@
+"""Eight facies of the Penobscot 3-D survey (Baroni et al. 2020, Zenodo 3924682), from inline sections.
+
+    python launch/ingest.py --input=amplitude.segy --labels=facies.segy --label_name=facies --output=penobscot.zarr
+    python launch/train.py --config=configs/penobscot_facies.py:crossline --workdir=runs/penobscot
+
+The argument chooses the split: `inline` keeps whole lines apart, and since neighbouring lines are alike it proves the
+plumbing only; `crossline` (default) trains on one side of the survey and tests on the other. docs/penobscot.md holds
+the scores that both reach.
+"""
+
+from seisjax.config import Experiment
+from seisjax.errors import UserError
+
+SPLITS = {
+    "inline": ("inline:1075-1088", "inline:1091-1093", "inline:1096-1098", -1),
+    # 16 crosslines between neighbouring splits, 64 between training and test.
+    "crossline": ("crossline:1000-1199", "crossline:1216-1247", "crossline:1264-1480", 16),
+}
+
+
+def get_config(arg: str | None = None) -> Experiment:
+    """The experiment with the split named `arg`, "crossline" or "inline"."""
+    if (arg or "crossline") not in SPLITS:
+        raise UserError(f"configs/penobscot_facies.py:{arg}: no such split; choose one of {', '.join(SPLITS)}")
+    config = Experiment()
+    config.data.volume = "penobscot.zarr"
+    config.data.labels = "facies"
+    config.data.train, config.data.validation, config.data.test, config.data.split_gap = SPLITS[arg or "crossline"]
+    config.data.window = (1, 96, 1501)  # whole traces: the order of the facies from top to bottom is what tells them
+    config.data.batch_size = 4
+    config.augment.flip_axes = ("crossline",)
+    config.augment.gain = 0.1
+    config.augment.noise = 0.1
+    config.model.base_features = 12
+    config.model.levels = 6
+    config.model.num_classes = 8
+    config.loss.name = "cross_entropy+dice"
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.warmup_steps = 50
+    config.train.num_steps = 1000
+    config.train.evaluate_every = 100
+    config.train.checkpoint_every = 100
+    return config

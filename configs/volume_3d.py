@@ -1,0 +1,28 @@
+"""Facies from 3-D windows: the Penobscot survey again, with volumes of 16 x 64 x 256 samples in place of sections.
+
+    python launch/train.py --config=configs/volume_3d.py --config.data.volume=penobscot.zarr --workdir=runs/volume_3d
+"""
+
+from seisjax.config import Experiment
+
+
+def get_config(arg: str | None = None) -> Experiment:
+    """The experiment; takes no argument."""
+    del arg
+    config = Experiment()
+    config.data.volume = "penobscot.zarr"
+    config.data.labels = "facies"
+    config.data.train = "crossline:1000-1199"
+    config.data.validation = "crossline:1216-1247"
+    config.data.test = "crossline:1264-1480"
+    config.data.split_gap = 16
+    config.data.window = (16, 64, 256)
+    config.data.batch_size = 2
+    config.augment.flip_axes = ("inline", "crossline")
+    config.augment.gain = 0.1
+    config.model.base_features = 12
+    config.model.levels = 4
+    config.model.num_classes = 8
+    config.loss.name = "cross_entropy+dice"
+    config.train.num_steps = 1000
+    return config
