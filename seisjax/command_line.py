@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -24,11 +25,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"'{rest[1]}' is not a flag; write --name=value (--help lists them)")
         return rest
-    except flags.Error as error:
+    except flags.UnrecognizedFlagError as error:
+        _fail(f"{error}; give --config=FILE before it" if error.flagname.startswith("config.") else str(error))
+    except (flags.Error, UserError) as error:
         _fail(str(error))
-    except UserError as error:
-        _fail(str(error))
-    raise AssertionError("unreachable")
 
 
 def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
@@ -42,7 +42,7 @@ def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None
         _fail("interrupted")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     line = " ".join(message.split())
     print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr, flush=True)
     sys.exit(1)
