@@ -157,6 +157,18 @@ def tiles(box: Box, tile: Sequence[int]) -> Iterator[Box]:
         yield cell.intersect(box)
 
 
+def grow(unit: Sequence[int], extent: Sequence[int], limit: int) -> Shape:
+    """A shape of whole units, at least one, that holds at most `limit` samples if it can: as many units as `extent`
+    needs along the last axis, then along the one before it, and so on."""
+    room = limit // math.prod(map(min, unit, extent))
+    shape = list(unit)
+    for i in reversed(range(len(unit))):
+        needed = -(-extent[i] // unit[i])
+        shape[i] = unit[i] * max(min(needed, room), 1)
+        room //= needed
+    return tuple(shape)
+
+
 @dataclass(frozen=True)
 class Lattice:
     """Windows of one size at multiples of `stride` from `origin`, as many as cover `shape` samples from there.
