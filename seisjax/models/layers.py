@@ -1,0 +1,168 @@
+"""The UNet's layers for any number of spatial dimensions: arrays are (batch, *spatial, features), channels last.
+
+Parameters and statistics are float32; `dtype` is that of convolutions and activations. Parameters are born zero (a
+scale one): `initialize.py` draws them all at once.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+}
+NORMS = ("group", "batch", "instance", "none")
+GROUPS = 8  # Wolny et al. (2020), doi:10.7554/eLife.57613
+
+
+class Convolution(nnx.Module):
+    """A convolution with a kernel of 3 samples along each axis that keeps the size (zeros outside)."""
+
+    def __init__(self, in_features: int, features: int, *, ndim: int, use_bias: bool, dtype: jnp.dtype):
+        self.kernel = nnx.Param(jnp.zeros((3,) * ndim + (in_features, features)))
+        self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        spatial = "DHW"[-(x.ndim - 2) :]
+        names = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
+        y = lax.conv_general_dilated(
+            x.astype(self.dtype), self.kernel[...].astype(self.dtype), (1,) * (x.ndim - 2), "SAME", None, None, names
+        )
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+class UpConvolution(nnx.Module):
+    """A transposed convolution with kernel 2 and stride 2, which doubles the size.
+
+    Its taps do not overlap, so it is a matrix product that gives each sample's 2^ndim children, and a reshape
+    (Shi et al. 2016, arXiv 1609.05158).
+    """
+
+    def __init__(self, in_features: int, features: int, *, ndim: int, use_bias: bool, dtype: jnp.dtype):
+        self.kernel = nnx.Param(jnp.zeros((in_features, 2**ndim * features)))
+        self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, *sides, _ = x.shape
+        ndim = len(sides)
+        y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        y = y.reshape(batch, *sides, *(2,) * ndim, -1)
+        order = [axis for i in range(ndim) for axis in (1 + i, 1 + ndim + i)]
+        y = y.transpose(0, *order, 1 + 2 * ndim).reshape(batch, *(2 * side for side in sides), -1)
+        return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+class Head(nnx.Module):
+    """A convolution with a kernel of 1 sample, to float32 logits."""
+
+    def __init__(self, in_features: int, features: int, *, dtype: jnp.dtype):
+        self.kernel = nnx.Param(jnp.zeros((in_features, features)))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.dtype = dtype
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.kernel[...].astype(self.dtype)
+        return jnp.matmul(x.astype(self.dtype), kernel, preferred_element_type=jnp.float32) + self.bias[...]
+
+
+class GroupNorm(nnx.Module):
+    """Zero mean and unit deviation over space and a group of features, each sample of the batch for itself.
+
+    Wu & He (2018), arXiv 1803.08494; with as many groups as features it is the instance norm.
+    """
+
+    def __init__(self, features: int, groups: int, *, epsilon: float = 1e-5):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.groups = groups
+        self.epsilon = epsilon
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, features = x.shape[0], x.shape[-1]
+        # Sums over space for each feature first: a reduction that keeps the layout; groups are then of small arrays.
+        moments = jnp.stack(_moments(x, tuple(range(1, x.ndim - 1))))
+        mean, square = moments.reshape(2, batch, self.groups, features // self.groups).mean(-1)
+        variance = jnp.maximum(square - mean**2, 0.0)
+        mean, variance = (jnp.repeat(m, features // self.groups, axis=-1) for m in (mean, variance))
+        return _standardize(x, mean, variance, self.scale[...], self.bias[...], self.epsilon)
+
+
+class BatchNorm(nnx.Module):
+    """Zero mean and unit deviation of each feature over batch and space, of the whole global batch under `jax.jit`.
+
+    Ioffe & Szegedy (2015), arXiv 1502.03167. Running statistics, used after `model.eval()`, are the plain mean over
+    the batches so far until there are 1 / (1 - momentum) of them, an exponential one from then on.
+    """
+
+    def __init__(self, features: int, *, momentum: float = 0.99, epsilon: float = 1e-5):
+        self.scale = nnx.Param(jnp.ones(features))
+        self.bias = nnx.Param(jnp.zeros(features))
+        self.mean = nnx.BatchStat(jnp.zeros(features))
+        self.var = nnx.BatchStat(jnp.ones(features))
+        self.count = nnx.BatchStat(jnp.zeros(()))
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.use_running_average = False
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        if self.use_running_average:
+            mean, variance = self.mean[...], self.var[...]
+        else:
+            mean, square = _moments(x, tuple(range(x.ndim - 1)))
+            variance = jnp.maximum(square - mean**2, 0.0)
+            self._remember(lax.stop_gradient(mean), lax.stop_gradient(variance))
+        return _standardize(x, mean, variance, self.scale[...], self.bias[...], self.epsilon)
+
+    def _remember(self, mean: jax.Array, variance: jax.Array) -> None:
+        count = self.count[...]
+        keep = jnp.minimum(self.momentum, count / (count + 1))
+        self.mean[...] = keep * self.mean[...] + (1 - keep) * mean
+        self.var[...] = keep * self.var[...] + (1 - keep) * variance
+        self.count[...] = count + 1
+
+
+def make_norm(name: str, features: int) -> GroupNorm | BatchNorm | None:
+    """The norm of this name (one of NORMS) over `features` features; None for "none"."""
+    if name == "group":
+        return GroupNorm(features, math.gcd(GROUPS, features))
+    if name == "instance":
+        return GroupNorm(features, features)
+    if name == "batch":
+        return BatchNorm(features)
+    return None
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """The largest of each 2^ndim neighbours (batch, *sides / 2, features); where several are, they share the gradient.
+
+    A reshape and a maximum: its gradient is a mask, where that of a pooling window is a scatter.
+    """
+    batch, *sides, features = x.shape
+    pairs = [n for side in sides for n in (side // 2, 2)]
+    return x.reshape(batch, *pairs, features).max(axis=tuple(range(2, 2 * len(sides) + 1, 2)))
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Mean and mean square over `axes`, float32."""
+    x = x.astype(jnp.float32)
+    return x.mean(axes), (x * x).mean(axes)
+
+
+def _standardize(
+    x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> jax.Array:
+    """(x - mean) / deviation * scale + bias as one product and one sum a sample; mean is (features,) or (batch, features)."""
+    slope = lax.rsqrt(variance + epsilon) * scale
+    offset = bias - mean * slope
+    if mean.ndim == 2:
+        slope, offset = (jnp.expand_dims(v, tuple(range(1, x.ndim - 1))) for v in (slope, offset))
+    return (x.astype(jnp.float32) * slope + offset).astype(x.dtype)

@@ -1,0 +1,124 @@
+"""The UNet of Ronneberger et al. (2015, arXiv 1505.04597) in 2 and 3 dimensions, of any depth and width."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from seisjax.models.initialize import init_parameters
+from seisjax.models.layers import ACTIVATIONS, Convolution, Head, UpConvolution, make_norm, max_pool
+
+
+class Block(nnx.Module):
+    """Twice a convolution, a norm and an activation."""
+
+    def __init__(self, in_features: int, features: int, *, ndim: int, norm: str, activation: str, dtype: jnp.dtype):
+        # A norm takes away any constant, so that the gradient of a bias before it would be rounding alone.
+        options: dict[str, Any] = {"ndim": ndim, "use_bias": norm == "none", "dtype": dtype}
+        self.conv_0 = Convolution(in_features, features, **options)
+        self.norm_0 = make_norm(norm, features)
+        self.conv_1 = Convolution(features, features, **options)
+        self.norm_1 = make_norm(norm, features)
+        self.activation = activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for conv, norm in ((self.conv_0, self.norm_0), (self.conv_1, self.norm_1)):
+            x = conv(x)
+            x = ACTIVATIONS[self.activation](x if norm is None else norm(x))
+        return x
+
+
+class UpBlock(nnx.Module):
+    """Doubles the size, puts the features of the way down (the skip) beside, and works on both with a block."""
+
+    def __init__(self, in_features: int, features: int, *, ndim: int, norm: str, activation: str, dtype: jnp.dtype):
+        self.up = UpConvolution(in_features, features, ndim=ndim, use_bias=norm == "none", dtype=dtype)
+        self.block = Block(2 * features, features, ndim=ndim, norm=norm, activation=activation, dtype=dtype)
+
+    def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:
+        return self.block(jnp.concatenate([skip, self.up(x)], axis=-1))
+
+
+class UNet(nnx.Module):
+    """From (batch, *spatial, in_features) to float32 logits (batch, *spatial, out_features).
+
+    Features double from `base_features` at each of `levels` resolutions, the bottleneck included. Sides that are no
+    multiple of 2^(levels-1) are padded with zeros at their end, and the logits cropped; where `space` shards the
+    input, pad before. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's features dropped in training;
+    needs a `dropout` stream in the call's `rngs`. `remat`: recompute each block in the backward pass.
+    `dtype`: of convolutions and activations. Blocks are named so that sorted names follow the data's path.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        spatial_ndim: int,
+        base_features: int,
+        levels: int,
+        norm: str = "group",
+        activation: str = "relu",
+        dropout: float = 0.0,
+        remat: bool = False,
+        dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ):
+        widths = [base_features * 2**level for level in range(levels)]
+        options: dict[str, Any] = {"ndim": spatial_ndim, "norm": norm, "activation": activation, "dtype": dtype}
+        inputs = [in_features, *widths]
+        blocks: dict[str, nnx.Module] = {
+            f"0_down_{level}": Block(inputs[level], widths[level], **options) for level in range(levels - 1)
+        }
+        blocks["1_bottleneck"] = Block(inputs[levels - 1], widths[-1], **options)
+        for i, width in enumerate(reversed(widths[:-1])):
+            blocks[f"2_up_{i}"] = UpBlock(2 * width, width, **options)
+        blocks["3_head"] = Head(base_features, out_features, dtype=dtype)
+        self.blocks = nnx.Dict(blocks)
+        self.dropout = nnx.Dropout(dropout)
+        self.levels = levels
+        self.remat = remat
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        nnx.update(self, init_parameters(params, rngs.params()))
+
+    def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        sides = x.shape[1:-1]
+        x = _pad_sides(x, 2 ** (self.levels - 1))
+        skips = []
+        for level in range(self.levels - 1):
+            x = self._run(f"0_down_{level}", x)
+            skips.append(x)
+            x = max_pool(x)
+        x = self.dropout(self._run("1_bottleneck", x), rngs=rngs)
+        for i, skip in enumerate(reversed(skips)):
+            x = self._run(f"2_up_{i}", x, skip)
+        logits = self._run("3_head", x)
+        return logits[(slice(None), *(slice(side) for side in sides))]
+
+    def _run(self, name: str, *inputs: jax.Array) -> jax.Array:
+        block = self.blocks[name]
+        if not self.remat:
+            return block(*inputs)
+        graphdef, params, rest = nnx.split(block, nnx.Param, ...)
+
+        @jax.checkpoint
+        def pure(params: Any, rest: Any, *inputs: jax.Array) -> tuple[jax.Array, Any]:
+            copy = nnx.merge(graphdef, params, rest)
+            y = copy(*inputs)
+            return y, nnx.to_pure_dict(nnx.state(copy, nnx.Not(nnx.Param)))
+
+        y, rest = pure(nnx.to_pure_dict(params), nnx.to_pure_dict(rest), *inputs)
+        nnx.update(block, rest)
+        return y
+
+
+def receptive_radius(levels: int) -> int:
+    """Samples on either side of a sample, along each axis, beyond which nothing changes its logits (without a norm
+    over space): 2 for each convolution at each resolution, and the alignment of the pooling."""
+    return 7 * 2 ** (levels - 1) - 5
+
+
+def _pad_sides(x: jax.Array, multiple: int) -> jax.Array:
+    short = [-side % multiple for side in x.shape[1:-1]]
+    return jnp.pad(x, [(0, 0), *((0, n) for n in short), (0, 0)]) if any(short) else x
