@@ -1,0 +1,82 @@
+"""The experiment tree and the files under configs/: they load, they say how to run them, they validate."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from seisjax.config import Data, Experiment, check_resumable, from_dict, to_dict, validate
+from seisjax.config_flags import load_config
+from seisjax.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
+
+
+def sound() -> Experiment:
+    data = Data(volume="survey.zarr", labels="facies", window=(1, 64, 64), train="inline:1-10")
+    return Experiment(data=data)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_a_config_loads_and_validates(file: Path) -> None:
+    validate(load_config(str(file)))
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
+def test_a_config_says_how_it_is_run(file: Path) -> None:
+    docstring = file.read_text().split('"""')[1]
+    assert re.search(rf"python launch/train.py --config=configs/{file.name}", docstring)
+    assert "--workdir=" in docstring
+
+
+def test_a_tree_survives_json() -> None:
+    experiment = sound()
+    experiment.loss.class_weights = (1.0, 2.0)
+    assert from_dict(json.loads(json.dumps(to_dict(experiment)))) == experiment
+
+
+def test_from_dict_fills_in_and_refuses() -> None:
+    assert from_dict({"seed": 3}) == Experiment(seed=3)
+    with pytest.raises(UserError, match=r"data.windw.*did you mean 'window'"):
+        from_dict({"data": {"windw": [1]}})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data.volume", ""),
+        ("data.window", ()),
+        ("data.batch_size", 0),
+        ("data.clip", float("nan")),
+        ("data.overhang", 1.0),
+        ("data.sampling", "unifrom"),
+        ("model.norm", "layer"),
+        ("model.dropout", 1.0),
+        ("precision.compute", "float16"),
+        ("loss.name", "focal"),
+        ("loss.class_weights", (1.0, 1.0, 1.0)),
+        ("optimizer.learning_rate", 0.0),
+        ("optimizer.accumulation", 3),
+        ("train.num_steps", 0),
+        ("mesh.data", 0),
+    ],
+)
+def test_a_wrong_value_is_named(field: str, value: object) -> None:
+    experiment = sound()
+    validate(experiment)
+    section, name = field.split(".")
+    setattr(getattr(experiment, section), name, value)
+    with pytest.raises(UserError, match=rf"config\.{re.escape(field)}\b"):
+        validate(experiment)
+
+
+def test_what_may_change_on_resume() -> None:
+    before, now = sound(), sound()
+    now.train.num_steps, now.train.max_minutes, now.train.log_every = 7, 1.0, 3
+    now.mesh.data, now.data.num_threads = 2, 8
+    check_resumable(before, now)
+    now.data.batch_size, now.optimizer.learning_rate = 3, 0.1
+    with pytest.raises(UserError, match=r"data.batch_size \(was 8, now 3\), optimizer.learning_rate") as caught:
+        check_resumable(before, now)
+    assert "num_steps" not in str(caught.value)
