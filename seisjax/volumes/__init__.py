@@ -1,1 +1,19 @@
+"""Volumes on disk: sharded Zarr v3 groups with named axes, units, a trace mask, statistics and label indices."""
 
+from seisjax.volumes.label_index import LabelIndex
+from seisjax.volumes.metadata import ArrayInfo
+from seisjax.volumes.statistics import ArrayStatistics, StreamingStatistics
+from seisjax.volumes.store import bytes_read, set_cache_size
+from seisjax.volumes.volume import Volume, create_volume, open_volume
+
+__all__ = [
+    "ArrayInfo",
+    "ArrayStatistics",
+    "LabelIndex",
+    "StreamingStatistics",
+    "Volume",
+    "bytes_read",
+    "create_volume",
+    "open_volume",
+    "set_cache_size",
+]

@@ -1,0 +1,151 @@
+"""Zarr v3 documents with MDIO v1's names: arrays, and the group with inline consolidated metadata.
+
+Zarr v3: https://zarr-specs.readthedocs.io/en/latest/v3/core/; MDIO v1: https://mdio-python.readthedocs.io (data model).
+"""
+
+import datetime
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seisjax.geometry import Shape, round_up
+
+# Attributes of the group that hold what MDIO leaves to its users.
+OWN = "seisjax"
+MDIO_VERSION = "1.1.3"
+
+# One-dimensional or trace-wise arrays that xarray shows as coordinates of the samples.
+COORDINATES = ("cdp_x", "cdp_y", "receiver_x", "receiver_y", "receiver_z")
+
+_CHUNKS = {1: (65536,), 2: (512, 512), 3: (64, 64, 64)}
+_SHARDS = {1: (65536,), 2: (4096, 4096), 3: (256, 256, 512)}
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """One array of a volume: sides in samples; `chunk` is read as a whole, `shard` is written as a whole."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype
+    dimension_names: tuple[str, ...]
+    chunk: Shape
+    shard: Shape
+    attributes: dict[str, Any]
+
+
+def array_info(name: str, metadata: Mapping[str, Any]) -> ArrayInfo:
+    """What an array's Zarr v3 document says."""
+    shard = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
+    codec = metadata["codecs"][0]
+    inner = tuple(codec["configuration"]["chunk_shape"]) if codec["name"] == "sharding_indexed" else shard
+    dtype, names = np.dtype(metadata["data_type"]), tuple(metadata["dimension_names"])
+    return ArrayInfo(name, tuple(metadata["shape"]), dtype, names, inner, shard, metadata["attributes"])
+
+
+def default_layout(shape: Sequence[int], kind: str) -> tuple[Shape, Shape]:
+    """Chunk and shard of a volume, not yet clipped to it.
+
+    A survey has chunks of 64^3 (1 MiB of float32) in shards of (256, 256, 512); panels are stored one by one, in
+    chunks of (1, 512, 512). Surveys of more than three axes have short leading sides, so that a chunk stays 1 MiB.
+    """
+    ndim = len(shape)
+    if kind == "panels":
+        leading = (1,) * (ndim - 2)
+        return leading + (512,) * min(ndim, 2), leading + tuple(shape[-2:])
+    if ndim > 3:
+        return (8,) * (ndim - 3) + (32, 32, 32), (16,) * (ndim - 3) + (128, 128, 512)
+    return _CHUNKS[ndim], _SHARDS[ndim]
+
+
+def clip_layout(shape: Sequence[int], chunk: Sequence[int], shard: Sequence[int]) -> tuple[Shape, Shape]:
+    """Chunk no longer than the array, shard of whole chunks and no longer than what covers the array."""
+    chunk = tuple(max(min(c, n), 1) for c, n in zip(chunk, shape, strict=True))
+    sides = zip(shape, chunk, shard, strict=True)
+    return chunk, tuple(min(round_up(s, c), round_up(max(n, 1), c)) for n, c, s in sides)
+
+
+def array_metadata(
+    shape: Sequence[int],
+    dtype: np.dtype,
+    chunk: Shape,
+    shard: Shape,
+    fill: Any,
+    dimension_names: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The Zarr v3 document of an array: blosc-zstd-5-shuffle, sharded where a shard holds more than one chunk."""
+    codecs: list[dict[str, Any]] = [
+        {"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"},
+        {
+            "name": "blosc",
+            "configuration": {
+                "cname": "zstd",
+                "clevel": 5,
+                "shuffle": "shuffle" if dtype.itemsize > 1 else "noshuffle",
+                "typesize": dtype.itemsize,
+                "blocksize": 0,
+            },
+        },
+    ]
+    if shard != chunk:
+        index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        sharding = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index_codecs, "index_location": "end"}
+        codecs = [{"name": "sharding_indexed", "configuration": sharding}]
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shard}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "fill_value": fill_to_json(fill),
+        "codecs": codecs,
+        "dimension_names": list(dimension_names),
+        "attributes": dict(attributes),
+    }
+
+
+def default_fill(dtype: np.dtype) -> Any:
+    """NaN for floats, 0 for whole numbers, False for booleans."""
+    return math.nan if dtype.kind == "f" else dtype.type(0).item()
+
+
+def fill_to_json(fill: Any) -> Any:
+    """A fill value as Zarr v3 writes it."""
+    if isinstance(fill, float | np.floating) and not math.isfinite(fill):
+        return "NaN" if math.isnan(fill) else ("Infinity" if fill > 0 else "-Infinity")
+    return fill.item() if isinstance(fill, np.generic) else fill
+
+
+def group_document(name: str, own: Mapping[str, Any], arrays: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The group's Zarr v3 document: MDIO v1 attributes, our own under `attributes`, every array's document inline."""
+    return {
+        "zarr_format": 3,
+        "node_type": "group",
+        "attributes": {
+            "apiVersion": MDIO_VERSION,
+            "createdOn": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "name": name,
+            "attributes": {OWN: dict(own)},
+        },
+        "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": dict(arrays)},
+    }
+
+
+_LENGTHS = ("mm", "cm", "m", "km", "in", "ft", "yd", "mi")
+
+
+def unit_attributes(unit: str) -> dict[str, Any]:
+    """MDIO's `unitsV1` for a unit of time or length; nothing for line numbers."""
+    if not unit:
+        return {}
+    return {"unitsV1": {"length" if unit in _LENGTHS else "time": unit}}
+
+
+def unit_of(attributes: Mapping[str, Any]) -> str:
+    """The unit that `unitsV1` states, or ""."""
+    return next(iter(attributes.get("unitsV1", {}).values()), "")

@@ -1,0 +1,105 @@
+"""Where volumes live: URLs, the one TensorStore context of this process, JSON documents and array handles.
+
+All reading and writing of a store, metadata too, goes through TensorStore's key-value stores, so local folders, `memory://`,
+`gs://`, `s3://` and `http(s)://` take the same path through the code.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+
+from seisjax.errors import UserError
+
+# The root holds what must outlive a change of the cache's size: the contents of `memory://`.
+_root = ts.Context()
+_context = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}}, _root)
+
+
+def set_cache_size(mebibytes: int) -> None:
+    """Bound the decoded chunks that TensorStore keeps in this process (256 MiB at first); for volumes opened from now on."""
+    global _context
+    _context = ts.Context({"cache_pool": {"total_bytes_limit": mebibytes * 2**20}}, _root)
+
+
+def bytes_read() -> int:
+    """Bytes fetched so far in this process from files and object stores; `memory://` does not count."""
+    metrics = ts.experimental_collect_matching_metrics("/tensorstore/kvstore/")
+    return sum(int(m["values"][0]["value"]) for m in metrics if m["name"].endswith("/bytes_read"))
+
+
+def local_path(url: str) -> Path | None:
+    """The absolute path that a plain path or a `file://` URL means; None for other URLs."""
+    if url.startswith("file://"):
+        url = url.removeprefix("file://")
+    return None if "://" in url else Path(url).expanduser().absolute()
+
+
+def default_json(value: Any) -> Any:
+    """What `json` does not know: numpy scalars and arrays, paths."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else os.fspath(value)
+
+
+@contextmanager
+def storage_errors(what: str, remedy: str) -> Iterator[None]:
+    """Turn an error of TensorStore (they come as ValueError) into a UserError of one line."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).split(" [tensorstore_spec")[0].split("\n")[0]
+        raise UserError(f"{what}: {reason}; {remedy}") from error
+
+
+class Store:
+    """A folder of a key-value store. Picklable: it holds the folder's specification alone."""
+
+    def __init__(self, url: str):
+        path = local_path(url)
+        if path is not None:
+            self.spec = {"driver": "file", "path": f"{path}/"}
+            return
+        with storage_errors(url, "use a path, file://, memory://, gs://, s3://, http:// or https://"):
+            self.spec = ts.KvStore.Spec(url if url.endswith("/") else url + "/").to_json()
+
+    def _kvstore(self) -> ts.KvStore:
+        return ts.KvStore.open(self.spec, context=_context).result()
+
+    def read_json(self, key: str) -> dict[str, Any] | None:
+        """The JSON document under `key`, or None where there is none."""
+        found = self._kvstore().read(key).result()
+        return json.loads(found.value) if found.state == "value" else None
+
+    def write_json(self, key: str, document: dict[str, Any]) -> None:
+        """Replace the document under `key` in one step: readers see the old one or the new one, whole."""
+        text = json.dumps(document, indent=1, default=default_json)
+        self._kvstore().write(key, text.encode()).result()
+
+    def delete(self, prefix: str) -> None:
+        """Delete every key that starts with `prefix`."""
+        self._kvstore().delete_range(ts.KvStore.KeyRange(prefix, _successor(prefix))).result()
+
+    def create_array(self, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        """Create the array `name` from its Zarr v3 metadata, in place of an earlier one; return what was stored."""
+        ts.open(self._array(name, metadata), create=True, delete_existing=True, context=_context).result()
+        stored = self.read_json(f"{name}/zarr.json")
+        assert stored is not None
+        return stored
+
+    def open_array(self, name: str, metadata: dict[str, Any]) -> ts.TensorStore:
+        """A handle on an array whose metadata is known already (nothing is fetched)."""
+        return ts.open(self._array(name, metadata), open=True, assume_metadata=True, context=_context).result()
+
+    def _array(self, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
+        kvstore = {**self.spec, "path": f"{self.spec['path']}{name}/"}
+        # A cached chunk is asked after once per handle, not at every read.
+        return {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata, "recheck_cached_data": "open"}
+
+
+def _successor(prefix: str) -> str:
+    """The smallest key above all that start with `prefix` (ASCII)."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""
