@@ -90,7 +90,7 @@ def check_segy(path: str | Path) -> SegyFile:
         interval = struct.unpack_from(">H", first_trace, 116)[0]
     for what, value, byte in (("samples a trace", num_samples, 3221), ("sampling interval", interval, 3217)):
         if value == 0:
-            raise UserError(f"{path}: the {what} (binary header, byte {byte}) is 0; not a SEG-Y file, or mend its header")
+            raise UserError(f"{path}: its {what} (binary header, byte {byte}) is 0; not SEG-Y, or mend its header")
     if extended < 0 or (revision >= 2 and number("i", 3507) > 0):
         raise UserError(f"{path}: has text or trace headers of unstated length; rewrite it with the standard ones")
 
@@ -101,7 +101,7 @@ def check_segy(path: str | Path) -> SegyFile:
     if num_traces < 1 or rest or (stated and stated != num_traces):
         whole = f"{max(num_traces, 0)} whole traces of {num_samples} samples and {max(rest, 0)} bytes more"
         raise UserError(
-            f"{path}: holds {whole}{f', not {stated} traces' if stated else ''}; it is truncated, or its header is wrong"
+            f"{path}: holds {whole}{f', not {stated} traces' if stated else ''}; truncated, or its header is wrong"
         )
     return SegyFile(path, sample_format, num_samples, num_traces, interval / 1000, start)
 

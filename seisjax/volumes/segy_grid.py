@@ -1,9 +1,8 @@
-"""Where the traces of a SEG-Y file lie: axes from header bytes, and a scan that proposes which bytes those are.
+"""Where the traces of a SEG-Y file lie: axes from header bytes.
 
 Line numbers may rise in any step, lines and traces may be missing; what has no trace is masked in the volume.
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,16 +19,6 @@ from seisjax.volumes.segy import HEADER_FIELDS, SegyReader
 LEAST_FILL = 0.05
 _UNITS = {"time": "ms", "depth": "m"}
 _DELAY, _DELAY_SCALAR, _TRACE_CODE, _DEAD = 109, 215, 29, 2
-_SCAN_TRACES = 200_000  # at most so many traces are scanned
-# Header bytes that are axes by standard or by habit, the likelier first; others are called by their byte.
-_HABITS = (
-    {"inline": 189, "crossline": 193},
-    {"inline": 9, "crossline": 21},
-    {"ffid": 9, "channel": 13},
-    {"cdp": 21, "trace": 25},
-    {"cdp": 21},
-    {"shot": 17, "channel": 13},
-)
 
 
 @dataclass(frozen=True)
@@ -51,6 +40,17 @@ class Grid:
         return self.trace >= 0
 
 
+def parse_axes(text: str) -> dict[str, int]:
+    """Header bytes of axes written `inline:189,crossline:193`, slowest first. Raises UserError."""
+    axes: dict[str, int] = {}
+    for part in filter(str.strip, text.split(",")):
+        name, _, byte = (word.strip() for word in part.partition(":"))
+        if not byte.isdecimal() or name in axes:
+            raise UserError(f"--axes={text}: cannot read '{part.strip()}'; write name:header byte, e.g. inline:189")
+        axes[name] = int(byte)
+    return axes
+
+
 def build_grid(reader: SegyReader, header_bytes: Mapping[str, int], vertical: str = "time") -> Grid:
     """Lay the file's traces out on the axes that `header_bytes` names, slowest first (name -> first byte, from 1).
 
@@ -59,7 +59,7 @@ def build_grid(reader: SegyReader, header_bytes: Mapping[str, int], vertical: st
     path = reader.file.path
     _check_axes(header_bytes, vertical)
     values = reader.headers([*header_bytes.values(), _DELAY])
-    lines = {name: _progression(values[byte]) for name, byte in header_bytes.items()}
+    lines = {name: progression(values[byte]) for name, byte in header_bytes.items()}
     for name, (first, _, count) in lines.items():
         if count == 1 and reader.file.num_traces > 1:
             raise UserError(
@@ -106,7 +106,7 @@ def _check_axes(header_bytes: Mapping[str, int], vertical: str) -> None:
         raise UserError("--axes: one header byte stands for two axes; name a byte for each")
 
 
-def _progression(values: np.ndarray) -> tuple[int, int, int]:
+def progression(values: np.ndarray) -> tuple[int, int, int]:
     """First, step and count of the shortest arithmetic progression that holds all values."""
     unique = np.unique(values).astype(np.int64)
     step = int(np.gcd.reduce(np.diff(unique))) if len(unique) > 1 else 1
@@ -158,62 +158,3 @@ def scaled(values: np.ndarray, scalars: np.ndarray) -> np.ndarray:
     scalars = scalars.astype(np.float64)
     factors = np.where(scalars < 0, -1 / np.where(scalars == 0, 1, scalars), np.where(scalars == 0, 1, scalars))
     return values * factors
-
-
-@dataclass(frozen=True)
-class Field:
-    """A header field that varies: its first byte, segyio's name, least and greatest value, step, distinct values."""
-
-    byte: int
-    name: str
-    first: int
-    last: int
-    step: int
-    distinct: int
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """Axes that lay out every trace, and the share of cells they fill."""
-
-    header_bytes: dict[str, int]
-    fill: float
-
-    def __str__(self) -> str:
-        return "--axes=" + ",".join(f"{name}:{byte}" for name, byte in self.header_bytes.items())
-
-
-def scan(reader: SegyReader) -> tuple[list[Field], list[Proposal]]:
-    """The header fields that vary, and axes that span a grid, the best first (looks at the first 200,000 traces)."""
-    values = {byte: v for byte, v in reader.headers(list(HEADER_FIELDS), _SCAN_TRACES).items() if v.min() != v.max()}
-    fields, places, counts = [], {}, {}
-    for byte, v in values.items():
-        first, step, counts[byte] = _progression(v)
-        places[byte] = (v.astype(np.int64) - first) // step
-        fields.append(Field(byte, HEADER_FIELDS[byte], first, int(v.max()), step, len(np.unique(v))))
-
-    proposals = []
-    for pair in itertools.chain(((byte,) for byte in values), itertools.combinations(values, 2)):
-        size = math.prod(counts[byte] for byte in pair)
-        traces = len(next(iter(values.values())))
-        if not traces <= size <= traces / LEAST_FILL:
-            continue
-        cells = np.ravel_multi_index([places[byte] for byte in pair], [counts[byte] for byte in pair])
-        if np.bincount(cells, minlength=1).max() == 1:
-            slowest_first = sorted(pair, key=lambda byte: np.count_nonzero(np.diff(values[byte])))
-            proposals.append(Proposal(_named(slowest_first), traces / size))
-    return fields, sorted(proposals, key=_rank)
-
-
-def _named(pair: list[int]) -> dict[str, int]:
-    names = next((habit for habit in _HABITS if set(habit.values()) == set(pair)), {})
-    names = {byte: name for name, byte in names.items()}
-    return {names.get(byte, f"byte_{byte}"): byte for byte in pair}
-
-
-def _rank(proposal: Proposal) -> tuple:
-    """The standard's inline and crossline first, then other habitual axes by how full their grid is, then the rest."""
-    habits = [set(habit.values()) for habit in _HABITS]
-    pair = set(proposal.header_bytes.values())
-    habit = habits.index(pair) if pair in habits else len(habits)
-    return habit > 0, habit == len(habits), -round(proposal.fill, 2), habit, -len(pair), -sum(pair)
