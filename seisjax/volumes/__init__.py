@@ -2,14 +2,16 @@
 
 from seisjax.volumes.label_index import LabelIndex
 from seisjax.volumes.metadata import ArrayInfo
+from seisjax.volumes.opening import create_volume, open_volume
 from seisjax.volumes.statistics import ArrayStatistics, StreamingStatistics
 from seisjax.volumes.store import bytes_read, set_cache_size
-from seisjax.volumes.volume import Volume, create_volume, open_volume
+from seisjax.volumes.volume import Pending, Volume
 
 __all__ = [
     "ArrayInfo",
     "ArrayStatistics",
     "LabelIndex",
+    "Pending",
     "StreamingStatistics",
     "Volume",
     "bytes_read",

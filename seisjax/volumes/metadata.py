@@ -136,6 +136,14 @@ def group_document(name: str, own: Mapping[str, Any], arrays: Mapping[str, Mappi
     }
 
 
+def own_attributes(document: Any) -> dict[str, Any] | None:
+    """Our own attributes out of a group's document; None where it is of another kind."""
+    try:
+        return document["attributes"]["attributes"][OWN] if document["consolidated_metadata"]["metadata"] else None
+    except (KeyError, TypeError):
+        return None
+
+
 _LENGTHS = ("mm", "cm", "m", "km", "in", "ft", "yd", "mi")
 
 

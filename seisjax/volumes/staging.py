@@ -8,10 +8,14 @@ from seisjax.errors import UserError
 
 
 class Staging:
-    """The folder `NAME.partial-<pid>` beside `target`; made at once, with the parents that are missing."""
+    """The folder `NAME.partial-<pid>` beside `target`; made at once, with the parents that are missing.
 
-    def __init__(self, target: Path):
+    `replace` lets `commit` replace a store that stands at `target`.
+    """
+
+    def __init__(self, target: Path, *, replace: bool):
         self.target = target
+        self.replace = replace
         self.folder = target.with_name(f"{target.name}.partial-{os.getpid()}")
         self._made_parents: list[Path] = []
         try:
@@ -29,13 +33,15 @@ class Staging:
             self._made_parents.append(parent)
 
     def commit(self) -> None:
-        """Move the folder to its place; a store that stands there is moved aside first and deleted last."""
+        """Move the folder to its place; a store that is replaced is moved aside first and deleted last."""
         old = self.target.with_name(f"{self.target.name}.old-{os.getpid()}")
         try:
-            if self.target.exists():
+            if self.replace and self.target.exists():
                 self.target.rename(old)
             self.folder.rename(self.target)
         except OSError as error:
+            if old.exists():
+                old.rename(self.target)
             raise UserError(f"{self.target}: cannot be put in place ({error.strerror}); check its folder") from error
         shutil.rmtree(old, ignore_errors=True)
 

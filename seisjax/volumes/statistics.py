@@ -55,9 +55,9 @@ class ArrayStatistics:
 class StreamingStatistics:
     """Accumulates statistics over pieces of an array.
 
-    Mean and variance are float64, pieces merged after Chan, Golub & LeVeque (1983), "Algorithms for computing the sample
-    variance". Quantiles come from exact counts over the upper 20 bits of the float32 pattern, ordered as the numbers are:
-    the same in whatever order pieces came, to 0.05 % of the value. The histogram takes 8 MiB.
+    Mean and variance are float64, pieces merged after Chan, Golub & LeVeque (1983), "Algorithms for computing the
+    sample variance". Quantiles come from exact counts over the upper 20 bits of the float32 pattern, ordered as the
+    numbers are: the same in whatever order pieces came, to 0.05 % of the value. The counts take 8 MiB.
     """
 
     def __init__(self):
@@ -72,7 +72,8 @@ class StreamingStatistics:
         """Add the samples of an array of any shape and number type; NaN and Inf are counted and left out."""
         flat = np.ravel(values)
         for start in range(0, flat.size, _BLOCK):
-            block = flat[start : start + _BLOCK].astype(np.float32)
+            with np.errstate(over="ignore"):  # float64 past float32 counts as Inf
+                block = flat[start : start + _BLOCK].astype(np.float32)
             finite = block[np.isfinite(block)]
             self.non_finite += block.size - finite.size
             if finite.size:

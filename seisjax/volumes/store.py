@@ -1,7 +1,7 @@
 """Where volumes live: URLs, the one TensorStore context of this process, JSON documents and array handles.
 
-All reading and writing of a store, metadata too, goes through TensorStore's key-value stores, so local folders, `memory://`,
-`gs://`, `s3://` and `http(s)://` take the same path through the code.
+All reading and writing of a store, metadata too, goes through TensorStore's key-value stores, so local folders,
+`memory://`, `gs://`, `s3://` and `http(s)://` take the same path through the code.
 """
 
 import json
@@ -16,13 +16,16 @@ import tensorstore as ts
 
 from seisjax.errors import UserError
 
+READ_REMEDY = "check that the store is whole and can be reached"
+WRITE_REMEDY = "check free space and permissions"
+
 # The root holds what must outlive a change of the cache's size: the contents of `memory://`.
 _root = ts.Context()
 _context = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}}, _root)
 
 
 def set_cache_size(mebibytes: int) -> None:
-    """Bound the decoded chunks that TensorStore keeps in this process (256 MiB at first); for volumes opened from now on."""
+    """Bound the decoded chunks that TensorStore keeps in this process (256 MiB at first), for arrays opened later."""
     global _context
     _context = ts.Context({"cache_pool": {"total_bytes_limit": mebibytes * 2**20}}, _root)
 

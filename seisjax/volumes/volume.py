@@ -3,7 +3,7 @@
 import hashlib
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,24 +12,26 @@ import tensorstore as ts
 
 from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError, nearest
-from seisjax.geometry import Axis, Box, Shape
+from seisjax.geometry import Axis, Box, Shape, tiles
 from seisjax.volumes import metadata as zarr
 from seisjax.volumes.label_index import LabelCounter, LabelIndex
 from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.staging import Staging
 from seisjax.volumes.statistics import ArrayStatistics
-from seisjax.volumes.store import Store, default_json, local_path, storage_errors
+from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
 
 _INDEX_PREFIX = "chunk_counts_"
-_READ_REMEDY = "check that the store is whole and can be reached"
-_WRITE_REMEDY = "check free space and permissions"
+
+# Samples under way: calling it waits for them.
+Pending = Callable[[], np.ndarray]
 
 
 class Volume:
     """A group of arrays over named axes, slowest first, the vertical last. Made by `open_volume` and `create_volume`.
 
-    Holds the URL and the metadata; array handles are opened when first used, shared by all threads, and left behind when
-    the volume is pickled. As a context manager it finishes on leaving, and takes back what it wrote after an exception.
+    Holds the URL and the metadata; array handles are opened when first used, shared by all threads, and left behind
+    when the volume is pickled. As a context manager it finishes on leaving, and takes back what it wrote after an
+    exception.
     """
 
     url: str
@@ -61,9 +63,13 @@ class Volume:
         return self
 
     def __exit__(self, exception: object, *_: object) -> None:
-        if exception is None:
-            self.finish()
-        else:
+        try:
+            if exception is None:
+                self.finish()
+        except BaseException:
+            self.abort()
+            raise
+        if exception is not None:
             self.abort()
 
     # What the volume is.
@@ -93,6 +99,11 @@ class Volume:
             digest.update(f"{self.arrays[AMPLITUDE].dtype}/{self.statistics}".encode())
         return digest.hexdigest()[:16]
 
+    def shards(self, name: str = AMPLITUDE) -> Iterator[Box]:
+        """The boxes in which an array is written, clipped to it, in C order."""
+        info = self._info(name)
+        return tiles(Box.whole(info.shape), info.shard)
+
     def label_names(self) -> list[str]:
         """Names of the label arrays, without their prefix."""
         return sorted(name.removeprefix(LABELS_PREFIX) for name in self.arrays if name.startswith(LABELS_PREFIX))
@@ -105,52 +116,84 @@ class Volume:
         """A few lines for people: axes, arrays, statistics, labels."""
         lines = [f"{self.url}: {self.kind}, " + " x ".join(map(str, self.shape))]
         lines += [f"  axis {axis} {axis.unit}".rstrip() for axis in self.axes]
-        axis_names = [axis.name for axis in self.axes]
         for info in self.arrays.values():
-            if info.name not in axis_names and not info.name.startswith(_INDEX_PREFIX):
+            if info.name not in self._axis_names and not info.name.startswith(_INDEX_PREFIX):
                 lines.append(f"  {info.name} {info.dtype} {info.shape}, chunk {info.chunk}, shard {info.shard}")
         if self.statistics:
             s = self.statistics
             lines.append(f"  mean {s.mean:.6g}, std {s.std:.6g}, {s.min:.6g} to {s.max:.6g}, {s.non_finite} not finite")
         for name in self.label_names():
-            counts = self.label_index(name).histogram
-            lines.append(
-                f"  {name}: " + ", ".join(f"{c} {n}" for c, n in zip(self.class_names(name), counts, strict=False))
-            )
+            counts = zip(self.class_names(name), self.label_index(name).histogram, strict=True)
+            lines.append(f"  {name}: " + ", ".join(f"{label} {count}" for label, count in counts))
         return "\n".join(lines)
 
     # Reading.
 
     def read(self, name: str, box: Box) -> np.ndarray:
         """The samples of an array in `box`, which lies inside it, in the stored type."""
+        return self.start_read(name, box)()
+
+    def start_read(self, name: str, box: Box) -> Pending:
+        """Begin `read` and return at once; calling what is returned waits for the samples."""
         info = self._info(name)
         if not Box.whole(info.shape).contains(box):
             raise ValueError(f"{box} reaches past {name} {info.shape}")
-        with storage_errors(f"{self.url}/{name}", _READ_REMEDY):
-            return self._handle(name)[box.slices].read().result()
+        with storage_errors(f"{self.url}/{name}", READ_REMEDY):
+            reading = self._handle(name)[box.slices].read()
+
+        def finish() -> np.ndarray:
+            with storage_errors(f"{self.url}/{name}", READ_REMEDY):
+                return reading.result()
+
+        return finish
 
     def read_padded(self, name: str, box: Box, fill: Any) -> np.ndarray:
         """The samples of an array in `box`; `fill` where it reaches past the array."""
+        return self._start_padded(name, box, fill)()
+
+    def _start_padded(self, name: str, box: Box, fill: Any) -> Pending:
         info = self._info(name)
         inner = box.intersect(Box.whole(info.shape))
         if inner == box:
-            return self.read(name, box)
-        values = np.full(box.shape, fill, info.dtype)
-        if inner.size:
-            values[inner.relative_to(box.start).slices] = self.read(name, inner)
-        return values
+            return self.start_read(name, box)
+        reading = self.start_read(name, inner) if inner.size else None
+
+        def finish() -> np.ndarray:
+            values = np.full(box.shape, fill, info.dtype)
+            if reading is not None:
+                values[inner.relative_to(box.start).slices] = reading()
+            return values
+
+        return finish
 
     def read_amplitude(self, box: Box) -> np.ndarray:
-        """float32 amplitudes in `box`, NaN where there is no datum: dead traces, NaN and Inf, past the volume."""
-        values = self.read_padded(AMPLITUDE, box, np.nan).astype(np.float32, copy=False)
-        values[np.isinf(values)] = np.nan
-        values[~self._live(box)] = np.nan
-        return values
+        """float32 amplitudes in `box`, NaN where there is no datum: dead traces, NaN and Inf, past the volume.
+
+        An array of whole numbers is multiplied by its attribute `scale_factor`, where it has one.
+        """
+        return self.start_amplitude(box)()
+
+    def start_amplitude(self, box: Box) -> Pending:
+        """Begin `read_amplitude` and return at once; calling what is returned waits for the samples."""
+        # What reaches past the volume is not live, so its filling is of no account.
+        reading, live = self._start_padded(AMPLITUDE, box, 0), self._start_live(box)
+        scale = self.arrays[AMPLITUDE].attributes.get("scale_factor", 1.0)
+
+        def finish() -> np.ndarray:
+            values = reading().astype(np.float32, copy=False)
+            if scale != 1.0:
+                values *= np.float32(scale)
+            values[np.isinf(values)] = np.nan
+            values[~live()] = np.nan
+            return values
+
+        return finish
 
     def read_labels(self, name: str, box: Box) -> np.ndarray:
         """uint8 classes in `box`, IGNORE where unlabelled, on dead traces and past the volume."""
-        labels = self.read_padded(self._label_array(name), box, IGNORE)
-        labels[~self._live(box)] = IGNORE
+        reading, live = self._start_padded(self._label_array(name), box, IGNORE), self._start_live(box)
+        labels = reading()
+        labels[~live()] = IGNORE
         return labels
 
     def label_index(self, name: str) -> LabelIndex:
@@ -161,12 +204,12 @@ class Volume:
             raise UserError(f"{self.url}: {array} has no label index; write the labels again")
         return LabelIndex(self._info(array).chunk, self.read(index, Box.whole(self._info(index).shape)))
 
-    def _live(self, box: Box) -> np.ndarray:
+    def _start_live(self, box: Box) -> Pending:
         """Traces of `box` that hold data, a boolean array over the axes above the vertical."""
         traces = Box(box.start[:-1], box.shape[:-1])
         if TRACE_MASK not in self.arrays:
-            return np.ones(traces.shape, bool)
-        return self.read_padded(TRACE_MASK, traces, False)
+            return lambda: np.ones(traces.shape, bool)
+        return self._start_padded(TRACE_MASK, traces, False)
 
     # Writing.
 
@@ -192,7 +235,7 @@ class Volume:
         """
         if name in self.arrays:
             raise UserError(f"{self.url}: array '{name}' exists; choose another name or another output")
-        names = tuple(dimension_names) if dimension_names else tuple(axis.name for axis in self.axes)
+        names = tuple(dimension_names) if dimension_names else self._axis_names
         dtype = np.dtype(dtype if dtype is not None else np.asarray(values).dtype)
         is_label = name.startswith(LABELS_PREFIX)
         if is_label and dtype != np.uint8:
@@ -205,7 +248,7 @@ class Volume:
         if fill is None:
             fill = IGNORE if is_label else zarr.default_fill(dtype)
         document = zarr.array_metadata(shape, dtype, chunk, shard, fill, names, attributes or {})
-        with storage_errors(f"{self.url}/{name}", _WRITE_REMEDY):
+        with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
             self._added.add(name)
             self._remember(name, self._store.create_array(name, document))
         if is_label:
@@ -216,18 +259,19 @@ class Volume:
     def write(self, name: str, box: Box, values: Any) -> None:
         """Write whole shards of an array (clipped where the array ends); labels are counted on the way.
 
-        Shards may be written from several threads. Raises ValueError for a box of parts of shards, for values of another
-        shape, and for whole numbers that the array's type does not hold; UserError when the storage fails.
+        Shards may be written from several threads. Raises ValueError for a box of parts of shards and for values of
+        another shape, UserError for values that the array's type does not hold, and when the storage fails.
         """
         info = self._info(name)
         _check_whole_shards(info, box)
-        values = _cast(values, info)
+        with np.errstate(all="ignore"):
+            values = self._cast(np.asarray(values), info)
         if values.shape != box.shape:
             raise ValueError(f"{name}: values of shape {values.shape} for a box of {box.shape}")
         if name in self._counters:
             with self._lock:
                 self._counters[name].count(box, values)
-        with storage_errors(f"{self.url}/{name}", _WRITE_REMEDY):
+        with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
             self._handle(name)[box.slices].write(values).result()
 
     def set_attributes(self, name: str, attributes: Mapping[str, Any]) -> None:
@@ -243,7 +287,7 @@ class Volume:
 
         Raises UserError for labels outside the classes named, and when the storage fails.
         """
-        with storage_errors(self.url, _WRITE_REMEDY):
+        with storage_errors(self.url, WRITE_REMEDY):
             for name, counter in self._counters.items():
                 self._write_label_index(name, counter)
             self._link_coordinates()
@@ -271,7 +315,7 @@ class Volume:
         classes = info.attributes.setdefault("class_names", [f"class {i}" for i in range(counter.counts.shape[-1])])
         if counter.counts.shape[-1] > len(classes):
             raise UserError(
-                f"{self.url}/{name}: holds value {counter.counts.shape[-1] - 1} but there are only {len(classes)} classes "
+                f"{self.url}/{name}: holds value {counter.counts.shape[-1] - 1} but has {len(classes)} classes "
                 f"(0 to {len(classes) - 1}, {IGNORE} = unlabelled); name more classes or mend the labels"
             )
         counter.ensure(len(classes))
@@ -336,6 +380,17 @@ class Volume:
     def _axis_names(self) -> tuple[str, ...]:
         return tuple(axis.name for axis in self.axes)
 
+    def _cast(self, values: np.ndarray, info: ArrayInfo) -> np.ndarray:
+        """The values in the array's type; UserError where that does not hold them."""
+        cast = np.ascontiguousarray(values, info.dtype)
+        if info.dtype.kind == "f":
+            lost = np.isinf(cast) & np.isfinite(values) if values.dtype.itemsize > info.dtype.itemsize else np.False_
+        else:
+            lost = cast != values if values.dtype != info.dtype else np.False_
+        if lost.any():
+            raise UserError(f"{self.url}/{info.name}: {values[lost][0]} does not fit {info.dtype}; choose a wider type")
+        return cast
+
     def _handle(self, name: str) -> ts.TensorStore:
         with self._lock:
             if name not in self._handles:
@@ -350,122 +405,3 @@ def _check_whole_shards(info: ArrayInfo, box: Box) -> None:
     )
     if not whole:
         raise ValueError(f"{info.name}: {box} is not made of whole shards {info.shard} of the array {info.shape}")
-
-
-def _cast(values: Any, info: ArrayInfo) -> np.ndarray:
-    values = np.asarray(values)
-    if info.dtype.kind in "iu" and values.dtype != info.dtype and values.size:
-        low, high = np.iinfo(info.dtype).min, np.iinfo(info.dtype).max
-        if values.dtype.kind not in "biu" or values.min() < low or values.max() > high:
-            raise ValueError(f"{info.name}: values {values.min()} to {values.max()} do not fit {info.dtype}")
-    return np.ascontiguousarray(values, info.dtype)
-
-
-def open_volume(url: str | Path) -> Volume:
-    """Open a finished volume: a path or a `file://`, `memory://`, `gs://`, `s3://`, `http(s)://` URL.
-
-    Reads the group's document and the axes; arrays are opened when first used. Raises UserError where there is no
-    volume, or one that was not finished.
-    """
-    url = str(url)
-    url = str(local_path(url) or url)
-    store = Store(url)
-    with storage_errors(url, _READ_REMEDY):
-        document = store.read_json("zarr.json")
-    if document is None:
-        raise UserError(f"{url}: no volume here (no zarr.json), or one that was never finished; check the path")
-    own = document.get("attributes", {}).get("attributes", {}).get(zarr.OWN)
-    if own is None or "consolidated_metadata" not in document:
-        raise UserError(f"{url}: a Zarr group, but not a volume of this package; ingest it first")
-    volume = Volume(url, store, (), own)
-    volume._finished = json.loads(json.dumps(document))
-    for name, array in document["consolidated_metadata"]["metadata"].items():
-        volume._remember(name, array)
-    volume.axes = tuple(_read_axis(volume, name) for name in own["axes"])
-    return volume
-
-
-def _read_axis(volume: Volume, name: str) -> Axis:
-    info = volume.arrays[name]
-    return Axis(name, volume.read(name, Box.whole(info.shape)), zarr.unit_of(info.attributes))
-
-
-def create_volume(
-    url: str | Path,
-    axes: Sequence[Axis],
-    *,
-    dtype: Any = "float32",
-    chunk: Sequence[int] | None = None,
-    shard: Sequence[int] | None = None,
-    kind: str = "survey",
-    attributes: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> Volume:
-    """Start a volume; nobody else sees it before `finish`.
-
-    It gets the axes' coordinate arrays and, unless `dtype` is None, `amplitude` (unwritten: NaN) and `trace_mask` (over
-    all axes but the last; unwritten: True = the trace holds data). `kind` is "survey" or "panels" and chooses the
-    default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
-    Raises UserError where something stands at `url` that may not be overwritten.
-    """
-    url = str(url)
-    path = local_path(url)
-    url = str(path or url)
-    _check_free(url, overwrite)
-    shape = tuple(len(axis) for axis in axes)
-    default_chunk, default_shard = zarr.default_layout(shape, kind)
-    chunk, shard = zarr.clip_layout(shape, chunk or default_chunk, shard or default_shard)
-    names = [axis.name for axis in axes]
-    own = {**(attributes or {}), "kind": kind, "axes": names, "chunk": list(chunk), "shard": list(shard)}
-    staging = Staging(path) if path else None
-    volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own)
-    volume._staging = staging
-    try:
-        for axis in axes:
-            labels = _narrow(np.asarray(axis.labels))
-            whole = labels.shape
-            volume.add_array(
-                axis.name,
-                dimension_names=[axis.name],
-                chunk=whole,
-                shard=whole,
-                values=labels,
-                attributes=zarr.unit_attributes(axis.unit),
-            )
-        if dtype is not None:
-            volume.add_array(AMPLITUDE, dtype)
-            volume.add_array(TRACE_MASK, bool, dimension_names=names[:-1], fill=True)
-    except BaseException:
-        volume.abort()
-        raise
-    return volume
-
-
-def _check_free(url: str, overwrite: bool) -> None:
-    """Let nothing be overwritten but a volume, and that only where it was asked for; elsewhere than locally, clear it."""
-    path = local_path(url)
-    if path is not None and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
-        return
-    if path is not None and not path.is_dir():
-        raise UserError(f"{url}: exists and is a file; choose another --output")
-    store = Store(url)
-    with storage_errors(url, _READ_REMEDY):
-        document = store.read_json("zarr.json")
-    if document is None and path is None:
-        return
-    if document is None or zarr.OWN not in document.get("attributes", {}).get("attributes", {}):
-        raise UserError(f"{url}: exists and is not a volume; choose another --output")
-    if not overwrite:
-        raise UserError(f"{url}: exists; choose another --output or give --overwrite")
-    if path is None:
-        with storage_errors(url, _WRITE_REMEDY):
-            store.delete("zarr.json")
-            store.delete("")
-
-
-def _narrow(labels: np.ndarray) -> np.ndarray:
-    """Coordinate labels as MDIO keeps them: int32 where whole numbers of that size, else as float64."""
-    if labels.dtype.kind in "iu":
-        fits = labels.size == 0 or (labels.min() >= -(2**31) and labels.max() < 2**31)
-        return labels.astype(np.int32 if fits else np.int64)
-    return labels.astype(np.float64)
