@@ -1,0 +1,320 @@
+"""Figures of a run and of a survey, as PNG files: time or depth points down, classes keep their colours everywhere.
+
+Figures are built on their own canvas: nothing here touches pyplot's global state, so threads may draw.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullLocator
+
+from seisjax.conventions import IGNORE
+from seisjax.files import beside
+from seisjax.geometry import Axis
+
+# Okabe & Ito (2008) without black, then Tol's muted scheme (2021): told apart with every common kind of colour vision.
+_COLORS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#882255"),
+    *("#44AA99", "#332288", "#999933", "#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100"),
+)
+_IGNORED = "#9A9A9A"  # samples without a label
+_NO_DATA = "#FBEBC8"  # samples without an amplitude
+_DPI = 130
+_MAX_EXAMPLES = 4
+_MAX_SAMPLES = 1500  # drawn along a side; a longer one is thinned
+
+
+def class_colors(num_classes: int) -> list[str]:
+    """A colour "#RRGGBB" for every class."""
+    if num_classes <= len(_COLORS):
+        return list(_COLORS[:num_classes])
+    spread = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, num_classes))
+    return [to_hex(color) for color in spread]
+
+
+def first_batch(
+    path: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    axes_names: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    region: str = "",
+    title: str = "First training batch",
+) -> None:
+    """What the network is about to be fed: input, label and histogram of values of the first windows of a batch.
+
+    Args:
+      path: PNG file to write.
+      images: (B, *window, 1) or (B, *window), NaN where there are no data. Of a 3-D window the middle section along
+        its first axis is drawn, its histogram counts all samples.
+      labels: (B, *window), IGNORE where unlabelled.
+      axes_names: names of the window's axes, slowest first.
+      class_names: one name a class.
+      region: where the windows come from, for the title.
+      title: first line of the figure.
+    """
+    count = min(len(images), _MAX_EXAMPLES)
+    figure, grid = _grid(count, 3)
+    for row in range(count):
+        image, truth = _section(images[row], axes_names), _section(labels[row], axes_names)
+        _draw_amplitude(grid[row, 0], image)
+        _draw_classes(grid[row, 1], truth, class_names)
+        grid[row, 1].set_title(_shares(labels[row], class_names), fontsize=9)
+        _draw_histogram(grid[row, 2], images[row])
+    _name_columns(grid, ("input", "label", ""))
+    window = f"{' x '.join(map(str, labels.shape[1:]))} samples ({', '.join(axes_names)})"
+    where = f", from {region}" if region else ""
+    figure.suptitle(f"{title}: {count} of {len(images)} windows of\n{window}{where}", fontsize=11)
+    _add_legend(figure, class_names, images[:count], labels[:count])
+    _save(figure, path)
+
+
+def panels(
+    path: Path,
+    images: np.ndarray,
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    axes_names: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    probability: np.ndarray | None = None,
+    title: str = "",
+) -> None:
+    """Input | label | prediction, and the probability where it is given, a row a window.
+
+    Args:
+      path: PNG file to write.
+      images: (B, *window, 1) or (B, *window), NaN where there are no data.
+      labels: (B, *window), IGNORE where unlabelled.
+      predictions: (B, *window) predicted classes.
+      axes_names: names of the window's axes, slowest first.
+      class_names: one name a class.
+      probability: (B, *window) in 0 to 1, of the last class if there are two, else of the predicted class.
+      title: line above the figure.
+    """
+    count = min(len(images), _MAX_EXAMPLES)
+    columns = ["input", "label", "prediction"]
+    if probability is not None:
+        columns.append(f"probability of {class_names[-1] if len(class_names) == 2 else 'the predicted class'}")
+    figure, grid = _grid(count, len(columns))
+    for row in range(count):
+        _draw_amplitude(grid[row, 0], _section(images[row], axes_names))
+        _draw_classes(grid[row, 1], _section(labels[row], axes_names), class_names)
+        _draw_classes(grid[row, 2], _section(predictions[row], axes_names), class_names)
+        if probability is not None:
+            drawn = _imshow(grid[row, 3], _section(probability[row], axes_names), cmap="viridis", vmin=0, vmax=1)
+            figure.colorbar(drawn, ax=grid[row, 3], shrink=0.9, pad=0.02)
+    _name_columns(grid, columns)
+    figure.suptitle(title, fontsize=11)
+    _add_legend(figure, class_names, images[:count], labels[:count])
+    _save(figure, path)
+
+
+def loss_curves(path: Path, metrics_jsonl: Path) -> None:
+    """Loss, mean IoU and accuracy over the steps of `metrics.jsonl`, of training and of validation."""
+    lines = [json.loads(line) for line in Path(metrics_jsonl).read_text().splitlines()]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    looks = {"train": {"color": "#8FB9DB", "lw": 1.2}, "validation": {"color": "#0072B2", "marker": "o", "ms": 3.5}}
+    for split, look in looks.items():
+        _draw_series(left, lines, split, "loss", split, **look)
+        _draw_series(right, lines, split, "mean_iou", f"mean IoU, {split}", **look)
+        _draw_series(right, lines, split, "accuracy", f"accuracy, {split}", ls=":", **look)
+    _mark_best(left, *_series(lines, "validation", "loss"))
+    left.set_ylabel("loss")
+    right.set(ylabel="score", ylim=(0, 1.02))
+    losses = [line["loss"] for line in lines if line.get("loss") is not None]
+    if losses and 0 < 10 * min(losses) < max(losses):
+        left.set_yscale("log")
+        left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        left.yaxis.set_major_formatter("{x:g}")
+        left.yaxis.set_minor_locator(NullLocator())
+    for axes in (left, right):
+        axes.set_xlabel("optimiser step")
+        axes.grid(color="#E4E4E4", lw=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
+    _save(figure, path)
+
+
+def section(
+    path: Path,
+    amplitude: np.ndarray,
+    axes: tuple[Axis, Axis],
+    *,
+    class_names: Sequence[str] = (),
+    overlays: dict[str, np.ndarray] | None = None,
+    unit: str = "",
+    title: str = "",
+) -> None:
+    """A section of a survey in its coordinates: the amplitude, and beside it a panel for each overlay of classes.
+
+    Args:
+      path: PNG file to write.
+      amplitude: (horizontal, vertical) samples, NaN where there are none.
+      axes: horizontal axis and vertical axis, with their labels and units.
+      class_names: one name a class.
+      overlays: panel title -> (horizontal, vertical) classes, "label" and "prediction" say; IGNORE stays grey.
+      unit: unit of the amplitude, "" for none.
+      title: line above the figure.
+    """
+    overlays = overlays or {}
+    count = 1 + len(overlays)
+    figure = Figure(figsize=(min(5.2 * count, 16), 4.8), layout="constrained")
+    grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
+    image = _Section(amplitude, axes[0].name, axes[1].name)
+    edges = (*_edges(axes[0]), *reversed(_edges(axes[1])))
+    for panel, (name, classes) in zip(grid, {"amplitude": None, **overlays}.items(), strict=True):
+        drawn = _draw_amplitude(panel, image, extent=edges)
+        if classes is None:
+            figure.colorbar(drawn, ax=panel, shrink=0.7, pad=0.02, label=f"amplitude ({unit})" if unit else "")
+        else:
+            shown = np.ma.masked_where(~np.isfinite(amplitude) | (classes == IGNORE), classes)
+            _draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=edges)
+        panel.set_title(name, fontsize=11)
+        panel.set(xlabel=_axis_label(axes[0]), ylabel=_axis_label(axes[1]) if panel is grid[0] else "")
+    figure.suptitle(title, fontsize=12)
+    if overlays:
+        _add_legend(figure, class_names, amplitude)
+    _save(figure, path)
+
+
+class _Section(NamedTuple):
+    """A plane of samples (horizontal, vertical) and the names of its axes."""
+
+    values: np.ndarray
+    horizontal: str
+    vertical: str
+
+
+def _section(window: np.ndarray, names: Sequence[str]) -> _Section:
+    """The plane of a window to draw: sides of 1 and the channel left out; of three axes the middle along the first."""
+    values = window[..., 0] if window.ndim == len(names) + 1 else window
+    if sum(side > 1 for side in values.shape) > 2:
+        values = np.take(values, [values.shape[0] // 2], axis=0)
+    keep = [i for i, side in enumerate(values.shape) if side > 1]
+    keep = sorted({*keep, *[i for i in reversed(range(values.ndim)) if i not in keep][: 2 - len(keep)]})
+    values = values.reshape([values.shape[i] for i in keep])
+    return _Section(values, names[keep[0]], names[keep[1]])
+
+
+def _draw_amplitude(axes: Axes, image: _Section, **options: Any) -> Any:
+    """Grey, white for positive; the range is set by the 1st and 99th percentiles, about zero where the values are."""
+    values = image.values.astype(np.float32)
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, (1, 99)) if finite.size else (-1.0, 1.0)
+    if low < 0 < high:
+        low, high = -max(-low, high), max(-low, high)
+    colors = matplotlib.colormaps["gray"].with_extremes(bad=_NO_DATA)
+    return _imshow(
+        axes, image._replace(values=np.ma.masked_invalid(values)), cmap=colors, vmin=low, vmax=high, **options
+    )
+
+
+def _draw_classes(
+    axes: Axes, image: _Section, class_names: Sequence[str], ignored: str = _IGNORED, **options: Any
+) -> Any:
+    colors = ListedColormap(class_colors(len(class_names))).with_extremes(bad=ignored)
+    norm = BoundaryNorm(np.arange(len(class_names) + 1) - 0.5, len(class_names))
+    values = np.ma.masked_equal(image.values, IGNORE)
+    return _imshow(axes, image._replace(values=values), cmap=colors, norm=norm, interpolation="nearest", **options)
+
+
+def _imshow(axes: Axes, image: _Section, **options: Any) -> Any:
+    width, height = image.values.shape
+    values = image.values[:: -(-width // _MAX_SAMPLES), :: -(-height // _MAX_SAMPLES)]
+    axes.set(xlabel=f"{image.horizontal} (sample)", ylabel=f"{image.vertical} (sample)")
+    options.setdefault("extent", (-0.5, width - 0.5, height - 0.5, -0.5))
+    return axes.imshow(values.T, aspect="auto", **options)
+
+
+def _draw_histogram(axes: Axes, image: np.ndarray) -> None:
+    values = np.asarray(image, np.float32)
+    finite = values[np.isfinite(values)]
+    if finite.size:
+        axes.hist(finite, bins=80, color="#56789A", log=True)
+    missing = 100 * (1 - finite.size / max(values.size, 1))
+    text = f"mean {finite.mean():.3g}\nstd {finite.std():.3g}\n" if finite.size else ""
+    axes.text(0.97, 0.95, f"{text}no data {missing:.3g} %", transform=axes.transAxes, ha="right", va="top", fontsize=8)
+    axes.set(xlabel="value", ylabel="samples")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _shares(labels: np.ndarray, class_names: Sequence[str]) -> str:
+    """How much of a window each class takes: the three largest."""
+    counts = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    names = dict(enumerate(class_names)) | {IGNORE: "no label"}
+    largest = [i for i in np.argsort(-counts, kind="stable")[:3] if counts[i]]
+    return ", ".join(f"{names.get(int(i), f'class {i}')} {100 * counts[i] / labels.size:.3g} %" for i in largest)
+
+
+def _draw_series(axes: Axes, lines: list[dict[str, Any]], split: str, name: str, label: str, **look: Any) -> None:
+    steps, values = _series(lines, split, name)
+    if steps:
+        axes.plot(steps, values, label=label, **look)
+
+
+def _series(lines: list[dict[str, Any]], split: str, name: str) -> tuple[list[int], list[float]]:
+    points = [(line["step"], line[name]) for line in lines if line["split"] == split and line.get(name) is not None]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def _mark_best(axes: Axes, steps: list[int], losses: list[float]) -> None:
+    if losses:
+        best = int(np.argmin(losses))
+        label = f"lowest validation loss {losses[best]:.3g} at step {steps[best]}"
+        axes.plot(steps[best], losses[best], "o", ms=9, mfc="none", mec="#D55E00", mew=1.5, ls="", label=label)
+
+
+def _edges(axis: Axis) -> tuple[float, float]:
+    """Coordinates of the outer edges of the first and last sample."""
+    half = (float(axis.labels[1]) - float(axis.labels[0])) / 2 if len(axis) > 1 else 0.5
+    return float(axis.labels[0]) - half, float(axis.labels[-1]) + half
+
+
+def _axis_label(axis: Axis) -> str:
+    return f"{axis.name} ({axis.unit})" if axis.unit else axis.name
+
+
+def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(3.7 * columns, 2.6 * rows + 1.0), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _name_columns(grid: np.ndarray, names: Sequence[str]) -> None:
+    """Names above the columns; labels and ticks of shared axes on the outer panels only."""
+    for axes, name in zip(grid[0], names, strict=True):
+        shares = axes.get_title()
+        axes.set_title(f"{name}\n{shares}" if shares and name else name or shares, fontsize=10)
+    for axes in itertools.chain.from_iterable(grid[:-1]):
+        axes.set_xlabel("")
+    for axes in (panel for panel in grid[:, 1:].flat if panel.images):
+        axes.set_ylabel("")
+        axes.tick_params(labelleft=False)
+
+
+def _add_legend(
+    figure: Figure, class_names: Sequence[str], amplitudes: np.ndarray, labels: np.ndarray | None = None
+) -> None:
+    patches = [Patch(color=c, label=n) for c, n in zip(class_colors(len(class_names)), class_names, strict=True)]
+    if labels is not None and (labels == IGNORE).any():
+        patches.append(Patch(color=_IGNORED, label="no label"))
+    if not np.isfinite(amplitudes).all():
+        patches.append(Patch(color=_NO_DATA, label="no data"))
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), frameon=False, fontsize=9)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with beside(Path(path)) as partial:
+        figure.savefig(partial, format="png", dpi=_DPI)
