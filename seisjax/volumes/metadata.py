@@ -65,7 +65,7 @@ def clip_layout(shape: Sequence[int], chunk: Sequence[int], shard: Sequence[int]
     """Chunk no longer than the array, shard of whole chunks and no longer than what covers the array."""
     chunk = tuple(max(min(c, n), 1) for c, n in zip(chunk, shape, strict=True))
     sides = zip(shape, chunk, shard, strict=True)
-    return chunk, tuple(min(round_up(s, c), round_up(max(n, 1), c)) for n, c, s in sides)
+    return chunk, tuple(round_up(max(min(s, n), 1), c) for n, c, s in sides)
 
 
 def array_metadata(

@@ -1,6 +1,5 @@
 """Opening and creating volumes."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from seisjax.volumes import metadata as zarr
 from seisjax.volumes.staging import Staging
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, storage_errors
 from seisjax.volumes.volume import Volume
+
+_DTYPES = ("float32", "float16", "int8", "int16", "int32")
 
 
 def open_volume(url: str | Path) -> Volume:
@@ -32,10 +33,7 @@ def open_volume(url: str | Path) -> Volume:
     own = zarr.own_attributes(document)
     if own is None:
         raise UserError(f"{url}: a Zarr group, but not a volume of this package; ingest it first")
-    volume = Volume(url, store, (), own)
-    volume._finished = json.loads(json.dumps(document))
-    for name, array in document["consolidated_metadata"]["metadata"].items():
-        volume._remember(name, array)
+    volume = Volume(url, store, (), own, document=document)
     volume.axes = tuple(_read_axis(volume, name) for name in own["axes"])
     return volume
 
@@ -61,11 +59,15 @@ def create_volume(
     It gets the axes' coordinate arrays and, unless `dtype` is None, `amplitude` (unwritten: NaN) and `trace_mask` (over
     all axes but the last; unwritten: True = the trace holds data). `kind` is "survey" or "panels" and chooses the
     default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
-    Raises UserError where something stands at `url` that may not be overwritten.
+    Chunks and shards are clipped to the volume, shards rounded to whole chunks.
+    Raises UserError where something stands at `url` that may not be overwritten, and for a type or layout that cannot be.
     """
     url = str(url)
     path = local_path(url)
     url = str(path or url)
+    if dtype is not None:
+        _check_dtype(dtype)
+    _check_layout(axes, chunk, shard)
     _check_free(url, overwrite)
     shape = tuple(len(axis) for axis in axes)
     default_chunk, default_shard = zarr.default_layout(shape, kind)
@@ -73,8 +75,7 @@ def create_volume(
     names = [axis.name for axis in axes]
     own = {**(attributes or {}), "kind": kind, "axes": names, "chunk": list(chunk), "shard": list(shard)}
     staging = Staging(path, replace=overwrite) if path else None
-    volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own)
-    volume._staging = staging
+    volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own, staging=staging)
     try:
         for axis in axes:
             labels = _narrow(np.asarray(axis.labels))
@@ -96,6 +97,22 @@ def create_volume(
     return volume
 
 
+def _check_dtype(dtype: Any) -> None:
+    try:
+        known = np.dtype(dtype).name in _DTYPES
+    except TypeError:
+        known = False
+    if not known:
+        raise UserError(f"--dtype={dtype}: samples are stored as one of {', '.join(_DTYPES)}")
+
+
+def _check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Sequence[int] | None) -> None:
+    names = ",".join(axis.name for axis in axes)
+    for flag, sides in (("--chunk", chunk), ("--shard", shard)):
+        if sides is not None and (len(sides) != len(axes) or min(sides) < 1):
+            raise UserError(f"{flag}={','.join(map(str, sides))}: give one side above 0 for each of {names}")
+
+
 def _check_free(url: str, overwrite: bool) -> None:
     """Let nothing be overwritten but a volume, and only where asked for; one that is not local is deleted now."""
     path = local_path(url)
@@ -114,8 +131,7 @@ def _check_free(url: str, overwrite: bool) -> None:
         raise UserError(f"{url}: exists; choose another --output or give --overwrite")
     if path is None:
         with storage_errors(url, WRITE_REMEDY):
-            store.delete("zarr.json")
-            store.delete("")
+            store.clear()
 
 
 def _narrow(labels: np.ndarray) -> np.ndarray:

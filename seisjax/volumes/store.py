@@ -6,6 +6,7 @@ All reading and writing of a store, metadata too, goes through TensorStore's key
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,9 +83,17 @@ class Store:
         text = json.dumps(document, indent=1, default=default_json)
         self._kvstore().write(key, text.encode()).result()
 
-    def delete(self, prefix: str) -> None:
-        """Delete every key that starts with `prefix`."""
-        self._kvstore().delete_range(ts.KvStore.KeyRange(prefix, _successor(prefix))).result()
+    def clear(self) -> None:
+        """Delete everything, the group's document first."""
+        self._kvstore().write("zarr.json", None).result()
+        self._kvstore().delete_range(ts.KvStore.KeyRange()).result()
+
+    def delete_array(self, name: str) -> None:
+        """Delete the array `name`, whole or not."""
+        if self.spec["driver"] == "file":  # else empty folders stay
+            shutil.rmtree(Path(self.spec["path"], name), ignore_errors=True)
+        else:
+            self._kvstore().delete_range(ts.KvStore.KeyRange(f"{name}/", f"{name}0")).result()  # "0" follows "/"
 
     def create_array(self, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
         """Create the array `name` from its Zarr v3 metadata, in place of an earlier one; return what was stored."""
@@ -101,8 +110,3 @@ class Store:
         kvstore = {**self.spec, "path": f"{self.spec['path']}{name}/"}
         # A cached chunk is asked after once per handle, not at every read.
         return {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata, "recheck_cached_data": "open"}
-
-
-def _successor(prefix: str) -> str:
-    """The smallest key above all that start with `prefix` (ASCII)."""
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1) if prefix else ""

@@ -1,5 +1,6 @@
 """`Volume`: named arrays over named axes in a sharded Zarr v3 group."""
 
+import copy
 import hashlib
 import json
 import threading
@@ -39,19 +40,30 @@ class Volume:
     attributes: dict[str, Any]  # the group's own: kind, and whatever its writer remembers
     arrays: dict[str, ArrayInfo]
 
-    def __init__(self, url: str, store: Store, axes: Sequence[Axis], attributes: dict[str, Any]):
+    def __init__(
+        self,
+        url: str,
+        store: Store,
+        axes: Sequence[Axis],
+        attributes: dict[str, Any],
+        *,
+        document: dict[str, Any] | None = None,
+        staging: Staging | None = None,
+    ):
         self.url = url
         self.axes = tuple(axes)
         self.attributes = attributes
         self.arrays = {}
         self._store = store
-        self._staging: Staging | None = None
+        self._staging = staging
         self._documents: dict[str, dict[str, Any]] = {}  # the arrays' Zarr documents; ArrayInfo.attributes lie in them
-        self._finished: dict[str, Any] | None = None  # the group's document as it stands in the store
+        self._finished = copy.deepcopy(document)  # the group's document as it stands in the store
         self._added: set[str] = set()
         self._counters: dict[str, LabelCounter] = {}
         self._handles: dict[str, ts.TensorStore] = {}
         self._lock = threading.RLock()
+        for name, array in document["consolidated_metadata"]["metadata"].items() if document else ():
+            self._remember(name, array)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_handles", "_lock")}
@@ -305,14 +317,16 @@ class Volume:
             self._staging.discard()
             return
         for name in self._added:
-            self._store.delete(f"{name}/")
+            self._store.delete_array(name)
             self.arrays.pop(name, None)
             self._documents.pop(name, None)
         self._counters, self._added = {}, set()
 
     def _write_label_index(self, name: str, counter: LabelCounter) -> None:
         info, label = self._info(name), name.removeprefix(LABELS_PREFIX)
-        classes = info.attributes.setdefault("class_names", [f"class {i}" for i in range(counter.counts.shape[-1])])
+        classes = info.attributes.setdefault(
+            "class_names", [f"class {i}" for i in range(counter.counts.shape[-1] or 1)]
+        )
         if counter.counts.shape[-1] > len(classes):
             raise UserError(
                 f"{self.url}/{name}: holds value {counter.counts.shape[-1] - 1} but has {len(classes)} classes "
