@@ -1,6 +1,7 @@
 """The device mesh, how arrays lie on it, and the start of a run of several processes."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -9,7 +10,7 @@ from seisjax.conventions import DATA, SPACE
 from seisjax.errors import UserError
 
 
-def make_mesh(data: int, space: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(data: int, space: int, devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh of `data` x `space` devices: `data` splits the batch, `space` splits a window.
 
     Args:

@@ -24,10 +24,10 @@ def test_splits_become_boxes(cube):
 
 
 def test_the_gap_is_the_window_unless_given(cube):
-    parts = {"train": "crossline:200-209", "test": "crossline:220-239"}
+    train, test = "crossline:200-209", "crossline:220-239"
     with pytest.raises(UserError, match="parted by only 10 along crossline where 16"):
-        resolve(cube.volume, **parts)
-    assert len(resolve(cube.volume, **parts, gap=10)) == 2
+        resolve(cube.volume, train, test=test)
+    assert len(resolve(cube.volume, train, test=test, gap=10)) == 2
     assert len(resolve(cube.volume, "inline:100-104", "inline:105-109", gap=0)) == 2
 
 
