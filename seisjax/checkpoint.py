@@ -1,5 +1,6 @@
 """Checkpoints of a run, by Orbax: the newest and the best are kept. The only file that imports Orbax."""
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -36,9 +37,14 @@ class Checkpoints:
         )
 
     @property
+    def steps(self) -> list[int]:
+        """The steps that are there, rising."""
+        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+
+    @property
     def latest(self) -> int | None:
         """The newest step, or None where there is none."""
-        return max((checkpoint.step for checkpoint in self._checkpointer.checkpoints), default=None)
+        return max(self.steps, default=None)
 
     @property
     def best(self) -> int | None:
@@ -97,8 +103,8 @@ def _finite(loss: float) -> float:
 
 
 def _describe(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="."): (tuple(x.shape), str(x.dtype)) for path, x in leaves}
+    names = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
+    return {names(path): (tuple(x.shape), str(x.dtype)) for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def _check_same(saved: dict[str, Any], wanted: dict[str, Any], where: str) -> None:

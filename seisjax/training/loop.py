@@ -1,5 +1,6 @@
 """The loop: next batch, step, log, validate, save. What each does is handed in."""
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -126,11 +127,13 @@ class _Pace:
     def count(self) -> None:
         self._steps += 1
 
-    def waiting(self, under_way: deque[jax.Array]) -> "_Waiting":
-        return _Waiting(self, under_way)
-
-    def add_wait(self, seconds: float) -> None:
-        self._waited += seconds
+    @contextlib.contextmanager
+    def waiting(self, under_way: deque[jax.Array]) -> Iterator[None]:
+        """Times the wait for a batch; it counts as the device's only if no earlier step was still busy at its end."""
+        since = time.monotonic()
+        yield
+        if all(loss.is_ready() for loss in under_way):
+            self._waited += time.monotonic() - since
 
     @property
     def samples_per_second(self) -> float:
@@ -139,17 +142,3 @@ class _Pace:
     @property
     def waiting_share(self) -> float:
         return self._waited / max(time.monotonic() - self._since, 1e-9)
-
-
-class _Waiting:
-    """Times the wait for a batch; it counts as the device's only if no earlier step was still busy at its end."""
-
-    def __init__(self, pace: _Pace, under_way: deque[jax.Array]):
-        self._pace, self._under_way = pace, under_way
-
-    def __enter__(self) -> None:
-        self._since = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        if all(loss.is_ready() for loss in self._under_way):
-            self._pace.add_wait(time.monotonic() - self._since)

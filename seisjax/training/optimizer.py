@@ -21,7 +21,7 @@ def make_schedule(kind: str, learning_rate: float, warmup_steps: int, decay_step
 
 
 def make_optimizer(schedule: optax.Schedule, weight_decay: float, clip_norm: float) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); gradients clipped to the global norm `clip_norm` if it is > 0.
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); gradients clipped to the global norm `clip_norm` if > 0.
 
     The decay works on convolution kernels alone: pulling norm scales and biases to 0 regularises nothing.
     """

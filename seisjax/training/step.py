@@ -20,6 +20,8 @@ from seisjax.normalization import normalize
 from seisjax.training.state import State, add_totals
 
 Batch = dict[str, jax.Array]
+# (normalised images, labels, valid, places in the stream) -> (images, labels), changed at random
+Augmentation = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,21 @@ class Network:
         return y.reshape(len(images), *self.window, y.shape[-1]), rest
 
 
+def initializer(make_model: Callable[..., nnx.Module]) -> tuple[Callable[[jax.Array], tuple[Any, Any]], nnx.GraphDef]:
+    """The function key -> (parameters, rest), pure dicts, and the graph definition of `make_model(rngs=...)`."""
+
+    def init(key: jax.Array) -> tuple[Any, Any]:
+        model = make_model(rngs=nnx.Rngs(key))
+        return tuple(nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.Not(nnx.Param)))
+
+    return init, nnx.graphdef(nnx.eval_shape(lambda: make_model(rngs=nnx.Rngs(0))))
+
+
 def make_train_step(
     network: Network,
     loss: Loss,
     optimizer: optax.GradientTransformation,
-    augment: Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    augment: Augmentation,
     num_classes: int,
     accumulation: int,
     key: jax.Array,
@@ -87,8 +99,7 @@ def make_train_step(
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         number = state["step"]
-        size = len(batch["labels"])
-        batch = batch | {"index": (number * size + jnp.arange(size)).astype(jnp.uint32)}
+        batch = batch | {"index": _indices(batch, number)}
         denominators = loss.denominators(batch["labels"])
         dropout = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), number)
 
@@ -136,6 +147,22 @@ def make_forward(network: Network) -> Callable[[Any, Any, jax.Array], jax.Array]
         return metrics.probabilities(logits)
 
     return forward
+
+
+def make_prepare(network: Network, augment: Augmentation) -> Callable[[Batch, jax.Array], tuple[jax.Array, jax.Array]]:
+    """The function (batch, step) -> what the network is given at that step: normalised, augmented images and labels."""
+
+    def prepare(batch: Batch, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+        valid = jnp.isfinite(batch["image"])
+        return augment(network.inputs(batch["image"]), batch["labels"], valid, _indices(batch, step))
+
+    return prepare
+
+
+def _indices(batch: Batch, step: jax.Array) -> jax.Array:
+    """Places of a batch's samples in the stream, at the step that counts from 0."""
+    size = len(batch["labels"])
+    return (step * size + jnp.arange(size)).astype(jnp.uint32)
 
 
 def _in_parts(function: Callable[..., Any], rest: Any, batch: Batch, parts: int) -> Any:

@@ -1,0 +1,29 @@
+"""Score a run on one of its splits, beside trivial baselines.
+
+    python launch/evaluate.py --workdir=runs/quickstart --split=test
+
+Writes evaluation_<split>.json into the run's folder.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from seisjax import experiment, runtime
+from seisjax.command_line import run
+
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
+SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "which part of the data")
+CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (lowest validation loss), last, or a step")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Evaluate as the flags say."""
+    del argv
+    runtime.use_compilation_cache()
+    print(experiment.evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value))
+
+
+if __name__ == "__main__":
+    run(main)
