@@ -8,26 +8,27 @@ from seisjax.conventions import IGNORE
 class BoundaryError:
     """Distances from every true boundary to the nearest predicted one of the same kind, summed over traces.
 
-    A boundary lies between two neighbouring samples of a trace (the last axis) that are labelled with two classes; its
-    kind is the ordered pair (class above, class below). Where a trace holds no predicted boundary of that kind the true
-    one is missed. Only a histogram is kept, so sums over windows and processes are exact; a boundary between two
-    windows is not seen.
+    A boundary lies between two neighbouring samples of a trace (the last axis) that both are labelled and differ in
+    class; its kind is the ordered pair (class above, class below). Where a trace holds no predicted boundary of that
+    kind between labelled samples, the true one is missed. Only a histogram is kept, so sums over windows and processes
+    are exact; a boundary between two windows is not seen.
     """
 
     def __init__(self, trace_length: int):
-        """`trace_length`: samples of a trace in every update."""
+        """`trace_length`: samples that a trace of an update has at most."""
         self.counts = np.zeros(trace_length + 1, np.int64)  # by distance in samples; the last entry: missed
 
     def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
-        """Add traces: two uint8 arrays of one shape (..., trace_length); truth may hold IGNORE."""
-        length = len(self.counts) - 1
+        """Add traces: two uint8 arrays of one shape (..., samples); truth may hold IGNORE."""
+        length, missed = truth.shape[-1], len(self.counts) - 1
+        predicted = np.where(truth == IGNORE, IGNORE, predicted)
         wanted = _boundary_keys(truth.reshape(-1, length))
         found = np.sort(_boundary_keys(predicted.reshape(-1, length)))
         far = np.iinfo(np.int64).max // 2
         found = np.concatenate([[-far], found, [far]])
         place = np.searchsorted(found, wanted)
         distance = np.minimum(found[place] - wanted, wanted - found[place - 1])
-        self.counts += np.bincount(np.minimum(distance, length), minlength=length + 1)
+        self.counts += np.bincount(np.where(distance < length, distance, missed), minlength=missed + 1)
 
     def result(self) -> dict[str, float | None]:
         """`mean`, `median`, `p90` (samples, over the boundaries found) and `missed` (share of the true ones).

@@ -1,0 +1,243 @@
+"""Prediction: exact where it must be, whatever the block, the region, the batch."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seisjax.errors import UserError
+from seisjax.geometry import Axis, Box
+from seisjax.inference import predict_volume
+from seisjax.inference.products import bytes_per_sample
+from seisjax.volumes import create_volume, open_volume
+
+SHAPE = (13, 14, 22)
+WINDOW, STRIDE = (6, 8, 10), (4, 4, 6)
+CHUNK = (4, 4, 8)
+NAMES = ("inline", "crossline", "time")
+_numbers = itertools.count()
+
+
+def new_url() -> str:
+    return f"memory://predict-{next(_numbers)}/"
+
+
+def survey(values: np.ndarray, *, live: np.ndarray | None = None, chunk=CHUNK):
+    axes = [Axis(name, 100 + 2 * np.arange(n)) for name, n in zip(NAMES[-values.ndim :], values.shape, strict=True)]
+    volume = create_volume(new_url(), axes, chunk=chunk, shard=chunk)
+    for name, array in (("amplitude", values), ("trace_mask", live)):
+        if array is not None:
+            shard = volume.arrays[name].shard
+            for start in itertools.product(*(range(0, n, s) for n, s in zip(array.shape, shard, strict=True))):
+                stop = (min(a + s, n) for a, s, n in zip(start, shard, array.shape, strict=True))
+                box = Box.between(start, tuple(stop))
+                volume.write(name, box, array[box.slices])
+    if live is not None:
+        volume.add_array(
+            "cdp_x", dimension_names=NAMES[:-1], values=np.arange(live.size, dtype=float).reshape(live.shape)
+        )
+    return volume.finish()
+
+
+@jax.jit
+def forward(images):
+    """Two classes; every sample depends on the whole window (as under a group norm) and on its place in it."""
+    known = jnp.where(jnp.isnan(images), 0.0, images)
+    axes = tuple(range(1, images.ndim - 1))
+    normed = (known - known.mean(axes, keepdims=True)) / (known.std(axes, keepdims=True) + 1e-3)
+    logit = normed + 0.3 * jnp.roll(normed, 1, axes[-1]) + jnp.linspace(0, 1, images.shape[-2])[:, None]
+    return jax.nn.softmax(jnp.concatenate([logit, -logit], -1), -1)
+
+
+def predict(volume, forward=forward, output=None, **changes):
+    options = {
+        "box": Box.whole(volume.shape),
+        "window": WINDOW,
+        "padded_window": (8, 8, 12),
+        "stride": STRIDE,
+        "batch_size": 3,
+        "num_classes": 2,
+        "block_bytes": 2**30,
+        "probability_dtype": "float32",
+    }
+    return predict_volume(volume, forward, output or new_url(), **(options | changes))
+
+
+def contents(volume) -> dict[str, np.ndarray]:
+    names = ("pred_class", "pred_probability", "pred_entropy")
+    return {name: volume.read(name, Box.whole(volume.arrays[name].shape)) for name in names}
+
+
+@pytest.fixture(scope="module")
+def values():
+    return np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def volume(values):
+    return survey(values)
+
+
+@pytest.fixture(scope="module")
+def whole(volume):
+    return contents(predict(volume))
+
+
+def test_equals_a_direct_sum_over_the_lattice(values, whole):
+    sums, weights = np.zeros((*SHAPE, 2)), np.zeros(SHAPE)
+    profile = [1 - np.abs(np.arange(n) + 0.5 - n / 2) * 2 / (n + 1) for n in WINDOW]
+    weight = profile[0][:, None, None] * profile[1][:, None] * profile[2]
+    big = np.full((40, 40, 40), np.nan, np.float32)
+    big[tuple(slice(n) for n in SHAPE)] = values
+    for start in itertools.product(range(0, 9, 4), range(0, 9, 4), range(0, 13, 6)):
+        place = tuple(slice(a, a + n) for a, n in zip(start, WINDOW, strict=True))
+        image = np.full((8, 8, 12, 1), np.nan, np.float32)
+        image[:6, :8, :10, 0] = big[place]
+        p = np.asarray(forward(image[None]))[0, :6, :8, :10]
+        inside = tuple(slice(0, min(n, m - a)) for a, n, m in zip(start, WINDOW, SHAPE, strict=True))
+        sums[place] += (p * weight[..., None])[inside]
+        weights[place] += weight[inside]
+    expected = sums / weights[..., None]
+    np.testing.assert_allclose(np.moveaxis(whole["pred_probability"], 0, -1), expected, rtol=1e-5)
+    np.testing.assert_array_equal(whole["pred_class"], whole["pred_probability"].argmax(0))
+    np.testing.assert_allclose(whole["pred_entropy"], -(expected * np.log(expected)).sum(-1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("samples", [1, 300, 1000, 2000])
+def test_every_block_size_gives_the_same_bits(volume, whole, samples):
+    result = contents(predict(volume, block_bytes=samples * bytes_per_sample(2, "float32")))
+    for name in whole:
+        np.testing.assert_array_equal(result[name], whole[name])
+
+
+def test_another_batch_size_gives_the_same_but_for_rounding(volume, whole):
+    result = contents(predict(volume, batch_size=7))
+    np.testing.assert_allclose(result["pred_probability"], whole["pred_probability"], atol=1e-6)
+
+
+@pytest.mark.parametrize("box", [Box((3, 5, 7), (9, 4, 13)), Box((12, 0, 0), (1, 14, 22)), Box((0, 0, 21), (13, 1, 1))])
+def test_a_region_equals_its_part_of_the_whole(volume, whole, box):
+    output = predict(volume, box=box, block_bytes=5000)
+    result = contents(output)
+    np.testing.assert_array_equal(result["pred_class"], whole["pred_class"][box.slices])
+    np.testing.assert_array_equal(result["pred_probability"], whole["pred_probability"][(slice(None), *box.slices)])
+    for axis, cut, part in zip(volume.axes, output.axes, box.slices, strict=True):
+        np.testing.assert_array_equal(cut.labels, axis.labels[part])
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), ndim=st.integers(2, 3), constant=st.floats(0, 1, width=32))
+def test_a_constant_output_stays_as_it_is(data, ndim, constant):
+    def sides(low, high):
+        return tuple(data.draw(st.tuples(*[st.integers(low, high)] * ndim)))
+
+    shape, window = sides(1, 9), sides(1, 7)
+    stride = tuple(data.draw(st.integers(1, w)) for w in window)
+    dtype = data.draw(st.sampled_from(["float16", "float32"]))
+    flips = data.draw(st.sets(st.integers(0, ndim - 1)))
+    volume = survey(np.ones(shape, np.float32), chunk=(4,) * ndim)
+    output = predict(
+        volume,
+        lambda images: np.full((*images.shape[:-1], 2), constant, np.float32),
+        window=window,
+        padded_window=window,
+        stride=stride,
+        block_bytes=data.draw(st.sampled_from([1, 10**6])),
+        blend=data.draw(st.sampled_from(["linear", "uniform"])),
+        probability_dtype=dtype,
+        tta_axes=tuple(flips),
+    )
+    assert (contents(output)["pred_probability"] == np.float32(constant).astype(dtype)).all()
+
+
+def test_where_there_are_no_data_nothing_is_predicted(values):
+    values = values.copy()
+    values[2, 3, 4], values[0, 0, 0] = np.nan, np.inf
+    live = np.ones(SHAPE[:2], bool)
+    live[5, 6] = live[9:, 9:] = False
+    volume = survey(values, live=live)
+    seen = []
+
+    def spy(images):
+        seen.append(images)
+        return forward(images)
+
+    box = Box((0, 0, 0), (13, 14, 12))
+    output = predict(volume, spy, box=box)
+    result = contents(output)
+    dead = ~np.broadcast_to(live[..., None], SHAPE) | ~np.isfinite(values)
+    dead = dead[box.slices]
+    np.testing.assert_array_equal(result["pred_class"] == 255, dead)
+    np.testing.assert_array_equal(np.isnan(result["pred_probability"]), np.stack([dead, dead]))
+    np.testing.assert_array_equal(np.isnan(result["pred_entropy"]), dead)
+    np.testing.assert_array_equal(output.read("trace_mask", Box.whole(SHAPE[:2])), live)
+    np.testing.assert_array_equal(output.read("cdp_x", Box.whole(SHAPE[:2])).ravel(), np.arange(13 * 14))
+    assert {images.shape for images in seen} == {(3, 8, 8, 12, 1)}
+    assert not any(np.isinf(images).any() for images in seen)
+
+
+def test_windows_without_data_are_left_out():
+    values = np.zeros((4, 16, 8), np.float32)
+    values[:, 8:] = np.nan
+    calls = []
+
+    def count(images):
+        calls.append(np.isfinite(images).any(axis=(1, 2, 3, 4)).sum())
+        return np.full((*images.shape[:-1], 2), 0.5, np.float32)
+
+    output = predict(survey(values), count, window=(4, 4, 8), padded_window=(4, 4, 8), stride=(4, 4, 8), batch_size=1)
+    assert calls == [1, 1]
+    assert (contents(output)["pred_class"][:, 8:] == 255).all()
+
+
+def test_mirrored_windows_are_averaged(volume, values, whole):
+    flipped = survey(values[:, ::-1].copy())
+    # Stride and window fit the axis, so that the mirrored volume has the mirrored lattice.
+    lattice = {"window": (6, 14, 10), "padded_window": (8, 16, 12), "stride": (4, 14, 6)}
+    plain, mirrored = (contents(predict(v, **lattice))["pred_probability"] for v in (volume, flipped))
+    both = contents(predict(volume, **lattice, tta_axes=(1,)))["pred_probability"]
+    np.testing.assert_allclose(both, (plain + mirrored[:, :, ::-1]) / 2, atol=1e-6)
+
+
+def test_what_the_output_remembers(volume, tmp_path):
+    progress = []
+    output = predict(
+        volume,
+        output=str(tmp_path / "prediction"),
+        box=Box((0, 0, 0), (4, 4, 8)),
+        class_names=["rock", "salt"],
+        class_colors=["#000000", "#ffffff"],
+        attributes={"run": "here", "step": 7},
+        probability_dtype="float16",
+        progress=lambda done, total: progress.append((done, total)),
+    )
+    assert progress == [(1, 2), (2, 2), (2, 2)]
+    again = open_volume(output.url)
+    assert (again.attributes["run"], again.attributes["step"]) == ("here", 7)
+    assert again.attributes["predicted_from"] == volume.url
+    assert again.attributes["region"] == "inline:100-106,crossline:100-106,time:100-114"
+    assert again.arrays["pred_class"].attributes["class_names"] == ["rock", "salt"]
+    assert again.arrays["pred_probability"].dtype == np.float16
+    assert again.arrays["pred_probability"].dimension_names == ("class", *NAMES)
+
+
+def test_an_output_that_exists_stays(volume, tmp_path):
+    url = str(tmp_path / "prediction")
+    predict(volume, output=url)
+    with pytest.raises(UserError, match="exists"):
+        predict(volume, output=url)
+    predict(volume, output=url, overwrite=True, box=Box((0, 0, 0), (1, 1, 1)))
+    assert open_volume(url).shape == (1, 1, 1)
+
+
+def test_a_failure_leaves_nothing(volume, tmp_path):
+    def fail(images):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        predict(volume, fail, output=str(tmp_path / "prediction"))
+    assert list(tmp_path.iterdir()) == []
