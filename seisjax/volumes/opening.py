@@ -60,7 +60,7 @@ def create_volume(
     all axes but the last; unwritten: True = the trace holds data). `kind` is "survey" or "panels" and chooses the
     default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
     Chunks and shards are clipped to the volume, shards rounded to whole chunks.
-    Raises UserError where something stands at `url` that may not be overwritten, and for a type or layout that cannot be.
+    Raises UserError where something stands at `url` that may not be overwritten, and for an impossible type or layout.
     """
     url = str(url)
     path = local_path(url)

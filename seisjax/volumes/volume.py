@@ -163,7 +163,7 @@ class Volume:
         """The samples of an array in `box`; `fill` where it reaches past the array."""
         return self._start_padded(name, box, fill)()
 
-    def _start_padded(self, name: str, box: Box, fill: Any) -> Pending:
+    def _start_padded(self, name: str, box: Box, fill: Any, dtype: Any = None) -> Pending:
         info = self._info(name)
         inner = box.intersect(Box.whole(info.shape))
         if inner == box:
@@ -171,7 +171,7 @@ class Volume:
         reading = self.start_read(name, inner) if inner.size else None
 
         def finish() -> np.ndarray:
-            values = np.full(box.shape, fill, info.dtype)
+            values = np.full(box.shape, fill, dtype or info.dtype)
             if reading is not None:
                 values[inner.relative_to(box.start).slices] = reading()
             return values
@@ -187,8 +187,7 @@ class Volume:
 
     def start_amplitude(self, box: Box) -> Pending:
         """Begin `read_amplitude` and return at once; calling what is returned waits for the samples."""
-        # What reaches past the volume is not live, so its filling is of no account.
-        reading, live = self._start_padded(AMPLITUDE, box, 0), self._start_live(box)
+        reading, live = self._start_padded(AMPLITUDE, box, np.nan, np.float32), self._start_live(box)
         scale = self.arrays[AMPLITUDE].attributes.get("scale_factor", 1.0)
 
         def finish() -> np.ndarray:
