@@ -43,11 +43,13 @@ def scores(confusion: np.ndarray) -> dict[str, Any]:
     """Scores of a confusion matrix (rows are the truth), ready for JSON; what is undefined is None.
 
     accuracy: share of samples given their true class. With TP a class's right samples, FP those wrongly given to it and
-    FN those it lost: precision = TP / (TP + FP), recall = TP / (TP + FN), iou = TP / (TP + FP + FN), f1 = 2 TP / (2 TP +
-    FP + FN). A ratio whose denominator is 0 is None and left out of the mean over classes: iou and f1 of a class that is
-    neither true nor predicted anywhere, precision of one that is never predicted, recall of one that is never true.
+    FN those it lost: precision = TP / (TP + FP), recall = TP / (TP + FN), iou = TP / (TP + FP + FN),
+    f1 = 2 TP / (2 TP + FP + FN). A ratio whose denominator is 0 is None and left out of the mean over classes: iou and
+    f1 of a class that is neither true nor predicted anywhere, precision of one that is never predicted, recall of one
+    that is never true.
     """
-    confusion = np.asarray(confusion, np.int64)
+    confusion = np.asarray(confusion)
+    confusion = confusion.astype(np.result_type(confusion, np.int64))  # shares of counts stay fractions
     right, given, true = np.diagonal(confusion), confusion.sum(0), confusion.sum(1)
     ratios = {
         "iou": (right, given + true - right),
