@@ -56,7 +56,7 @@ def ingest_segy(
             label_reader = stack.enter_context(SegyReader(labels))
             label_grid = build_grid(label_reader, axes, vertical)
             check_same_grid(grid, label_grid, str(labels))
-        layout = {"dtype": dtype, "chunk": chunk, "shard": shard}
+        layout: dict[str, Any] = {"dtype": dtype, "chunk": chunk, "shard": shard}
         origin = _origin(reader, grid)
         volume = stack.enter_context(create_volume(output, grid.axes, **layout, attributes=origin, overwrite=overwrite))
         label_array = LABELS_PREFIX + label_name

@@ -137,7 +137,7 @@ class SegyReader:
         self.file = check_segy(path)
         with _reading(self.file.path):
             self._segy = segyio.open(str(self.file.path), ignore_geometry=True)
-        if self._segy.tracecount != self.file.num_traces or len(self._segy.samples) != self.file.num_samples:
+        if self._segy.tracecount != self.file.num_traces or self._segy.trace.shape != self.file.num_samples:
             self._segy.close()
             raise UserError(f"{path}: its headers contradict its size; check the file")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seisjax.errors import UserError
 from seisjax.geometry import Axis
 from seisjax.volumes.segy import HEADER_FIELDS, SegyReader
 from seisjax.volumes.segy_grid import LEAST_FILL, build_grid, progression
@@ -54,10 +55,11 @@ def scan(reader: SegyReader) -> tuple[list[Field], list[Proposal]]:
         places[byte] = (v.astype(np.int64) - first) // step
         fields.append(Field(byte, HEADER_FIELDS[byte], first, int(v.max()), step, len(np.unique(v))))
 
+    traces = min(reader.file.num_traces, _SCAN_TRACES)
+    repeated = [field.byte for field in fields if field.distinct < traces]  # others tell traces apart on their own
     proposals = []
-    for pair in itertools.chain(((byte,) for byte in values), itertools.combinations(values, 2)):
+    for pair in itertools.chain(((byte,) for byte in values), itertools.combinations(repeated, 2)):
         size = math.prod(counts[byte] for byte in pair)
-        traces = len(next(iter(values.values())))
         if not traces <= size <= traces / LEAST_FILL:
             continue
         cells = np.ravel_multi_index([places[byte] for byte in pair], [counts[byte] for byte in pair])
@@ -93,10 +95,16 @@ def describe_scan(path: str) -> str:
         lines += ["", "axes that span a grid, the likeliest first:" if proposals else "no two fields span a grid"]
         lines += [f"  {proposal}  ({proposal.fill:.1%} of the cells hold a trace)" for proposal in proposals[:5]]
         if proposals and reader.file.num_traces <= _SCAN_TRACES:
-            grid = build_grid(reader, proposals[0].header_bytes)
-            lines += ["", f"with {proposals[0]}: {' x '.join(map(str, grid.shape))} samples"]
-            lines += [f"  {axis}{axis.unit and ' ' + axis.unit}, in steps of {_step(axis):g}" for axis in grid.axes]
+            lines += ["", f"with {proposals[0]}:", *_geometry(reader, proposals[0])]
     return "\n".join(lines)
+
+
+def _geometry(reader: SegyReader, proposal: Proposal) -> list[str]:
+    try:
+        axes = build_grid(reader, proposal.header_bytes).axes
+    except UserError as error:  # the report goes on: this is what has to be mended
+        return [f"  {error}"]
+    return [f"  {axis}{axis.unit and ' ' + axis.unit}, {len(axis)} in steps of {_step(axis):g}" for axis in axes]
 
 
 def _step(axis: Axis) -> float:

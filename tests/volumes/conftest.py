@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def save_segy(
     interval: int = 4000,
 ) -> Path:
     """A file of `samples` (trace, sample), with header fields by their first byte; the interval in microseconds."""
-    spec = segyio.spec()
+    spec: Any = segyio.spec()
     spec.format, spec.tracecount, spec.samples = sample_format, len(samples), np.arange(samples.shape[1])
     fields = {byte: np.broadcast_to(values, len(samples)) for byte, values in headers.items()}
     with segyio.create(str(path), spec) as file:

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from seisjax.volumes import Volume, open_volume
 from seisjax.volumes.ingest import ingest_segy
 from seisjax.volumes.segy import SegyReader
 
-SMALL = {"chunk": (4, 4, 8), "shard": (8, 8, 16)}  # several shard columns in small surveys
+SMALL: dict[str, Any] = {"chunk": (4, 4, 8), "shard": (8, 8, 16)}  # several shard columns in small surveys
 
 
 def assert_equals_segyio(volume: Volume, path: Path, axes: dict[str, int]) -> None:
@@ -27,7 +28,7 @@ def assert_equals_segyio(volume: Volume, path: Path, axes: dict[str, int]) -> No
     amplitude = volume.read_amplitude(Box.whole(volume.shape))
     mask = volume.read("trace_mask", Box.whole(volume.shape[:-1]))
     with segyio.open(str(path), ignore_geometry=True) as file:
-        np.testing.assert_allclose(volume.axes[-1].labels, file.samples)
+        np.testing.assert_allclose(volume.axes[-1].labels, np.asarray(file.samples))
         lines = [file.attributes(byte)[:] for byte in axes.values()]
         cell = tuple(np.searchsorted(axis.labels, line) for axis, line in zip(volume.axes, lines, strict=False))
         np.testing.assert_array_equal(amplitude[cell], file.trace.raw[:].astype("f4"))
@@ -169,7 +170,9 @@ def test_traces_without_labels_or_samples_are_ignored(tmp_path: Path, write_surv
     samples = write_survey(tmp_path / "a.segy", np.ones((3, 4)), {byte: line[:3] for byte, line in corners.items()})
     labels = write_survey(tmp_path / "b.segy", np.ones((3, 4)), {byte: line[1:] for byte, line in corners.items()})
     volume = ingest_segy(samples, tmp_path / "a.zarr", labels=labels)
-    np.testing.assert_array_equal(volume.read("labels_facies", Box.whole((2, 2, 1)))[..., 0], [[IGNORE, 1], [1, IGNORE]])
+    np.testing.assert_array_equal(
+        volume.read("labels_facies", Box.whole((2, 2, 1)))[..., 0], [[IGNORE, 1], [1, IGNORE]]
+    )
 
 
 @pytest.mark.parametrize(

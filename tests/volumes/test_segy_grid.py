@@ -61,7 +61,7 @@ def test_ragged_stepped_and_shuffled_surveys(steps, firsts, shape, seed, write_s
             assert grid.mask.sum() == len(lines)
             for trace in range(len(lines)):
                 cell = tuple(
-                    int(np.flatnonzero(axis.labels == expected.header[trace][LINES[axis.name]])[0])
+                    int(np.flatnonzero(axis.labels == expected.attributes(LINES[axis.name])[trace])[0])
                     for axis in grid.axes[:-1]
                 )
                 assert grid.trace[cell] == trace
@@ -74,7 +74,9 @@ def test_a_constant_axis_is_refused(survey: Path):
 
 
 def test_duplicates_are_refused_and_counted(tmp_path: Path, write_survey: Callable[..., Path]):
-    path = write_survey(tmp_path / "a.segy", np.ones((4, 5)), {189: np.array([1, 1, 2, 2]), 193: np.array([5, 6, 6, 6])})
+    path = write_survey(
+        tmp_path / "a.segy", np.ones((4, 5)), {189: np.array([1, 1, 2, 2]), 193: np.array([5, 6, 6, 6])}
+    )
     message = refused(path, LINES)
     assert "4 traces lie in 3 of 4 cells" in message
     assert "traces 3 and 4 are both inline 2, crossline 6" in message

@@ -1,0 +1,99 @@
+"""`launch/ingest.py` as a user runs it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import segyio
+
+from seisjax.volumes import open_volume
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def ingest(repository: Path) -> Command:
+    """Run the command with these flags; `limit` bounds the size of the files it writes, in bytes."""
+
+    def command(*flags: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+        script = [sys.executable, str(repository / "launch" / "ingest.py")]
+        if limit:
+            program = (
+                "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); "
+            )
+            script = [sys.executable, "-c", program + "os.execv(sys.argv[2], sys.argv[2:])", str(limit), *script]
+        environment = os.environ | {"PYTHONPATH": str(repository)}
+        return subprocess.run([*script, *flags], capture_output=True, text=True, check=False, env=environment)
+
+    return command
+
+
+@pytest.fixture
+def survey(tmp_path: Path) -> Path:
+    """12 inlines by 10 crosslines by 40 samples of noise."""
+    path = tmp_path / "survey.segy"
+    samples = np.random.default_rng(0).normal(size=(12, 10, 40)).astype("f4")
+    segyio.tools.from_array3D(str(path), samples)
+    return path
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Status 1 and one line of standard error that holds these words."""
+    assert result.returncode == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ingest.py: error: ")
+    for word in words:
+        assert word in line
+
+
+def test_ingests_a_survey_with_labels(ingest: Command, survey: Path, tmp_path: Path):
+    labels = tmp_path / "labels.segy"
+    segyio.tools.from_array3D(str(labels), np.tile(np.arange(40, dtype="i2") // 20, (12, 10, 1)), format=3)
+    result = ingest(
+        f"--input={survey}", f"--output={tmp_path}/a.zarr", f"--labels={labels}", "--label_name=rocks",
+        "--class_names=sand,shale", "--chunk=4,4,8", "--shard=8,8,40",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert f"wrote {tmp_path}/a.zarr" in result.stdout.splitlines()[-1]
+    volume = open_volume(f"{tmp_path}/a.zarr")
+    assert volume.class_names("rocks") == ["sand", "shale"]
+    assert volume.arrays["amplitude"].shard == (8, 8, 40)
+
+
+def test_scan_proposes_axes_and_writes_nothing(ingest: Command, survey: Path, tmp_path: Path):
+    result = ingest(f"--input={survey}", "--scan")
+    assert result.returncode == 0, result.stderr
+    assert "--axes=inline:189,crossline:193" in result.stdout
+    assert list(tmp_path.iterdir()) == [survey]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--input=none.segy", "--output=a.zarr"], ["none.segy", "no such file"]),
+        (["--input=survey.segy"], ["--output", "missing"]),
+        (["--input=survey.segy", "--output=a.zarr", "--axes=inline:189,crossline:17"], ["crossline:17 is 0", "--scan"]),
+        (["--input=survey.segy", "--output=a.zarr", "--chunk=8,8"], ["chunk"]),
+        (["--input=survey.segy", "--output=a.zarr", "--dtype=int8"], ["does not fit --dtype=int8"]),
+        (["--input=survey.segy", "--output=survey.segy"], ["survey.segy", "exists"]),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(ingest, survey, tmp_path, monkeypatch, flags, words):
+    monkeypatch.chdir(tmp_path)
+    before = survey.read_bytes()
+    assert_one_line(ingest(*flags), *words)
+    assert list(tmp_path.iterdir()) == [survey]
+    assert survey.read_bytes() == before
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(ingest: Command, survey: Path, tmp_path: Path):
+    result = ingest(
+        f"--input={survey}", f"--output={tmp_path}/new/a.zarr", "--shard=4,4,40", "--chunk=4,4,40", limit=2000
+    )
+    assert_one_line(result, "a.zarr", "free space")
+    assert list(tmp_path.iterdir()) == [survey]
