@@ -29,6 +29,7 @@ FLOORS = {
     "seisjax.volumes": 1,
     "seisjax.baselines": 2,
     "seisjax.data": 2,
+    "seisjax.synthesis": 2,
     "seisjax.checkpoint": 3,
     "seisjax.evaluation": 3,
     "seisjax.inference": 3,

@@ -1,0 +1,160 @@
+"""What the microseismic generator draws from: every range with its unit and meaning.
+
+A `Range` (low, high) is drawn uniformly unless it says otherwise; (a, a) fixes a value. The ranges are this project's
+own: wide enough to train on, close to a permanent seabed array. Axes: x north, y east, z down from the sea surface.
+"""
+
+import math
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+
+from seisjax.errors import UserError, nearest
+
+Range = tuple[float, float]
+
+CLASSES = {"event": ("noise", "event"), "phase": ("noise", "P", "S")}
+
+
+@dataclass(frozen=True)
+class ReceiverArray:
+    """Parallel seabed cables of stations, listed cable by cable; or a list of receivers from a file."""
+
+    file: str = ""  # CSV with columns x,y,z in m, one row a receiver; empty: the cables below
+    lines: int = 26  # cables, along y, side by side in x
+    stations: int = 133  # stations of a cable
+    line_spacing: float = 300.0  # m
+    station_spacing: float = 50.0  # m
+    jitter: float = 5.0  # standard deviation of a station's place along its cable, m
+    wander: float = 10.0  # amplitude of a cable's sideways bends, m
+    depth: float = 130.0  # mean depth, m; negative above the sea surface
+    relief: float = 2.0  # amplitude of the seabed's swells, m
+    seed: int = 0  # of jitter and wander: one array serves all panels of a volume
+
+
+@dataclass(frozen=True)
+class Medium:
+    """One wave's speed v(z) = speed + gradient * (z - mean receiver depth), and its attenuation."""
+
+    speed: Range  # at the receivers' mean depth, m/s
+    gradient: Range  # increase with depth, 1/s
+    quality: Range  # quality factor Q, constant over frequency and depth
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where events happen, and what they radiate."""
+
+    depth: Range = (1500.0, 1900.0)  # m
+    margin: float = 0.0  # epicentres lie up to so far outside the array's bounding box, m
+    strike: Range = (0.0, 360.0)  # degrees from x towards y
+    dip: Range = (20.0, 90.0)  # degrees
+    rake: Range = (-180.0, 180.0)  # degrees
+    isotropic: Range = (0.0, 0.0)  # share of the moment tensor that is explosion (> 0) or implosion (< 0)
+    clvd: Range = (0.0, 0.0)  # share that is a vertical compensated linear vector dipole
+    frequency: Range = (12.0, 35.0)  # peak frequency of the Ricker wavelet, Hz
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Coloured noise, independent on every trace, and swell noise: surface waves that cross the whole array."""
+
+    slope: Range = (0.0, 2.0)  # b of the power spectrum f^-b
+    low_cut: float = 1.0  # below this the spectrum is flat and falls off towards 0, Hz
+    swell_level: Range = (0.0, 0.7)  # rms of the swell noise over the coloured noise's
+    swell_band: Range = (1.5, 6.0)  # Hz; fixed, not drawn
+    swell_speed: Range = (380.0, 460.0)  # phase speed in the middle of the band, m/s
+    swell_dispersion: float = 0.3  # n of the phase speed's f^-n
+    swell_waves: int = 48  # plane waves, from everywhere
+
+
+@dataclass(frozen=True)
+class Traces:
+    """How receivers differ from one another."""
+
+    gain: float = 0.2  # standard deviation of ln(gain), of signal and noise alike
+    noise_level: float = 0.35  # standard deviation of ln(noise level)
+    static_random: float = 0.004  # standard deviation of a receiver's own P delay, s; S is delayed twice as much
+    static_smooth: float = 0.008  # amplitude of a P delay that varies slowly over the array, s
+    static_length: float = 2600.0  # wavelength of the slow variation, m
+    dead: float = 0.01  # share of receivers that record nothing
+
+
+@dataclass(frozen=True)
+class Microseismic:
+    """A panel: receivers x time, one event or none."""
+
+    array: ReceiverArray = field(default_factory=ReceiverArray)
+    num_samples: int = 4096  # samples of a trace
+    sampling_interval: float = 0.002  # s
+    p: Medium = Medium(speed=(1580.0, 1750.0), gradient=(0.30, 0.60), quality=(70.0, 150.0))
+    s: Medium = Medium(speed=(200.0, 350.0), gradient=(0.35, 0.55), quality=(30.0, 80.0))
+    phases: tuple[str, ...] = ("P", "S")  # waves that are computed; P comes first
+    source: Source = field(default_factory=Source)
+    noise: Noise = field(default_factory=Noise)
+    traces: Traces = field(default_factory=Traces)
+    first_arrival: Range = (0.02, 0.35)  # when P reaches the nearest receiver, as a share of the panel's length
+    snr: Range = (0.1, 3.0)  # median over receivers of max|P| over the median rms of the noise; drawn log-uniformly
+    noise_only: float = 0.1  # share of panels without an event
+    classes: str = "event"  # "event": noise, event | "phase": noise, P, S
+    label_floor: float = 0.15  # an arrival whose peak is below so many rms of its trace's noise has no label
+    clip: float = 10.0  # traces are divided by 1.4826 times their median absolute amplitude, then clipped to +-clip
+
+    def __post_init__(self):
+        _check_ranges(self, "")
+        positive = ("num_samples", "sampling_interval", "clip")
+        for name in positive:
+            _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
+        _require(self.snr[0] > 0, "snr", self.snr, "must be positive (noise_only sets the share without an event)")
+        _require(0 <= self.noise_only <= 1, "noise_only", self.noise_only, "must lie between 0 and 1")
+        _require(0 <= self.traces.dead < 1, "traces.dead", self.traces.dead, "must lie between 0 and 1")
+        _require(self.phases in (("P",), ("P", "S")), "phases", self.phases, "write ('P',) or ('P', 'S')")
+        _require(self.classes in CLASSES, "classes", self.classes, f"unknown{nearest(self.classes, CLASSES)}")
+        for name in ("p", "s"):
+            medium = getattr(self, name)
+            _require(medium.speed[0] > 0, f"{name}.speed", medium.speed, "must be positive")
+            _require(medium.gradient[0] > 0, f"{name}.gradient", medium.gradient, "must be positive, e.g. 1e-3")
+            _require(medium.quality[0] > 0, f"{name}.quality", medium.quality, "must be positive")
+        nyquist = 0.5 / self.sampling_interval
+        _require(
+            self.source.frequency[1] <= 0.4 * nyquist,
+            "source.frequency",
+            self.source.frequency,
+            f"a Ricker wavelet needs 2.5 times its peak frequency below Nyquist ({nyquist:g} Hz); "
+            "lower it or sampling_interval",
+        )
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the label values 0, 1, ..."""
+        return CLASSES[self.classes]
+
+
+def _require(holds: bool, name: str, value: object, message: str) -> None:
+    if not holds:
+        raise UserError(f"{name}={value}: {message}")
+
+
+def _check_ranges(parameters: object, path: str) -> None:
+    """Every pair of numbers in the tree is finite and rises."""
+    for entry in fields(parameters):  # type: ignore[arg-type]
+        name, value = path + entry.name, getattr(parameters, entry.name)
+        if is_dataclass(value):
+            _check_ranges(value, name + ".")
+        elif isinstance(value, tuple) and not isinstance(value[0], str):
+            good = len(value) == 2 and all(map(math.isfinite, value)) and value[0] <= value[1]
+            _require(good, name, value, "write a range as (low, high)")
+
+
+PRM = Microseismic()
+
+# Small enough for two CPU cores. A window of 2 s holds P alone: S arrives seconds later.
+QUICKSTART = replace(
+    PRM,
+    array=ReceiverArray(lines=8, stations=16, station_spacing=100.0),
+    num_samples=512,
+    sampling_interval=0.004,
+    phases=("P",),
+    first_arrival=(0.05, 0.6),
+    snr=(1.0, 3.0),
+)
+
+PRESETS = {"prm": PRM, "quickstart": QUICKSTART}

@@ -1,0 +1,64 @@
+"""launch/synthesize.py as a user runs it."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from seisjax.geometry import Box
+from seisjax.volumes import open_volume
+
+SMALL = """
+from dataclasses import replace
+from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray
+
+def get_config():
+    array = ReceiverArray(lines=2, stations=5)
+    return replace(QUICKSTART, array=array, num_samples=128, noise_only=0.0, noise=Noise(swell_level=(0.0, 0.0)))
+"""
+
+
+@pytest.fixture
+def synthesize(repository):
+    def run(*flags):
+        command = [sys.executable, str(repository / "launch" / "synthesize.py"), *flags]
+        environment = {"PYTHONPATH": str(repository), "PATH": "", "HOME": "/nonexistent", "JAX_PLATFORMS": "cpu"}
+        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    return run
+
+
+@pytest.mark.end_to_end
+def test_one_command_makes_a_volume_and_ends_with_one_line(synthesize, tmp_path):
+    (tmp_path / "small.py").write_text(SMALL)
+    output = tmp_path / "panels.zarr"
+    flags = [f"--config={tmp_path}/small.py", f"--output={output}", "--num_examples=3", "--seed=7"]
+    done = synthesize("--generator=microseismic", *flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"wrote {output} in ")
+    volume = open_volume(output)
+    assert volume.shape == (3, 10, 128)
+    amplitude = volume.read("amplitude", Box.whole(volume.shape))
+    assert np.isfinite(amplitude).all()
+
+    again = synthesize(*flags)
+    assert again.returncode == 1
+    assert "--overwrite" in again.stderr.splitlines()[-1]
+    np.testing.assert_array_equal(open_volume(output).read("amplitude", Box.whole(volume.shape)), amplitude)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--generator=faults", "not there yet"),
+        ("--config=quickstrat", "did you mean 'quickstart'"),
+    ],
+)
+def test_bad_flags_end_with_one_line(synthesize, tmp_path, flag, message):
+    done = synthesize(flag, f"--output={tmp_path}/panels.zarr")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
