@@ -57,9 +57,8 @@ def vertical_of(store: Path) -> str:
     return "time" if (store / "time").exists() else "depth"
 
 
-@pytest.mark.parametrize("chunks", [None, {}])
-def test_xarray_opens_it(store: Path, chunks: dict | None) -> None:
-    check_dataset(xarray.open_zarr(store, chunks=chunks), vertical_of(store))
+def test_xarray_opens_it(store: Path) -> None:
+    check_dataset(xarray.open_zarr(store), vertical_of(store))
 
 
 def test_mdio_opens_it(store: Path) -> None:
