@@ -1,11 +1,23 @@
 """What is set once a process, before the first computation."""
 
+import ctypes
 import hashlib
 import os
 import platform
 from pathlib import Path
 
 import jax
+
+
+def use_one_heap() -> None:
+    """Let all threads of this process allocate from one heap (glibc's M_ARENA_MAX); call it before any of them runs.
+
+    By default glibc gives threads heaps of their own. Chunks that one thread decodes and another frees then leave holes
+    in all of them, and the memory of a reading process grows to twice its need; see benchmarks/stream_memory.py.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None and platform.libc_ver()[0] == "glibc":
+        mallopt(-8, 1)  # M_ARENA_MAX of malloc.h
 
 
 def use_compilation_cache() -> None:
