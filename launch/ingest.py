@@ -6,6 +6,7 @@
 `--scan` says which header bytes hold the line numbers and writes nothing.
 """
 
+import math
 import time
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ from absl import flags
 from seisjax.command_line import run
 from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
-from seisjax.volumes.ingest import ingest_segy
+from seisjax.volumes import set_cache_size
+from seisjax.volumes.ingest import ingest_segy, parse_sides
 from seisjax.volumes.segy_grid import parse_axes
 from seisjax.volumes.segy_scan import describe_scan
 
@@ -43,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         return
     if not OUTPUT.value:
         raise UserError("--output: missing; give the volume to write")
+    set_cache_size(0)  # what is written is not read again
     start = time.monotonic()
     bar = Progress(0, "ingest", "shard column")  # closed after success alone: bad input ends with one line
     volume = ingest_segy(
@@ -54,19 +57,18 @@ def main(argv: Sequence[str]) -> None:
         axes=parse_axes(AXES.value),
         vertical=VERTICAL.value,
         dtype=DTYPE.value,
-        chunk=_sides("chunk", CHUNK.value),
-        shard=_sides("shard", SHARD.value),
+        chunk=parse_sides("chunk", CHUNK.value),
+        shard=parse_sides("shard", SHARD.value),
         overwrite=OVERWRITE.value,
         progress=bar.reach,
     )
     bar.close()
-    print(f"{volume.describe()}\nwrote {OUTPUT.value} in {time.monotonic() - start:.1f} s")
-
-
-def _sides(name: str, sides: list[str]) -> tuple[int, ...] | None:
-    if not all(side.strip().isdecimal() and int(side) > 0 for side in sides):
-        raise UserError(f"--{name}={','.join(sides)}: not whole numbers above 0; write e.g. 64,64,64")
-    return tuple(int(side) for side in sides) or None
+    traces, cells = volume.attributes["num_traces"], math.prod(volume.shape[:-1])
+    masked = volume.statistics.non_finite if volume.statistics else 0
+    print(
+        f"{volume.describe()}\nwrote {OUTPUT.value}: {traces} traces in {cells} cells, "
+        f"{masked} samples not finite (masked), in {time.monotonic() - start:.1f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 In memory are one shard column (all samples of the traces above one shard) and the trace number of every cell.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,6 +43,7 @@ def ingest_segy(
 ) -> Volume:
     """Make the volume `output` from a SEG-Y file; `axes` gives the header byte of each axis, slowest first.
 
+    Samples are stored as `dtype`; float32 rounds 32-bit integers above 2^24, other types must hold every sample.
     Cells without a trace, and traces that are flagged dead (byte 29 = 2) and all zero, are masked. NaN and Inf stay in
     the volume and are counted in its statistics. `labels` is a second SEG-Y file on the same grid: whole numbers
     0 to 254, or 255 where unlabelled; below len(class_names) where names are given.
@@ -79,13 +81,21 @@ def ingest_segy(
     return volume
 
 
+def parse_sides(name: str, sides: Sequence[str]) -> tuple[int, ...] | None:
+    """Sides of a chunk or shard as the flag `--name` gives them; None for none. Raises UserError."""
+    if not all(side.strip().isdecimal() and int(side) > 0 for side in sides):
+        raise UserError(f"--{name}={','.join(sides)}: not whole numbers above 0; write e.g. 64,64,64")
+    return tuple(int(side) for side in sides) or None
+
+
 def _origin(reader: SegyReader, grid: Grid) -> dict[str, Any]:
     """What the volume remembers of its source; the sampling interval is in ms, or in m for depth."""
     return {
-        "source_file": str(reader.file.path.absolute()),
+        "source_file": os.path.abspath(reader.file.path),
         "header_bytes": grid.header_bytes,
         "sampling_interval": reader.file.interval,
         "sample_format": reader.file.sample_format,
+        "num_traces": reader.file.num_traces,
     }
 
 
@@ -94,7 +104,7 @@ def _add_labels(volume: Volume, name: str, reader: SegyReader, class_names: Sequ
         raise UserError(f"--label_name={name.removeprefix(LABELS_PREFIX)}: not a name; use letters, digits and _")
     if len(class_names) > IGNORE:
         raise UserError(f"--class_names: {len(class_names)} names; there are at most {IGNORE} classes")
-    attributes: dict[str, Any] = {"source_file": str(reader.file.path.absolute())}
+    attributes: dict[str, Any] = {"source_file": os.path.abspath(reader.file.path)}
     if class_names:
         attributes["class_names"] = [name.strip() for name in class_names]
     volume.add_array(name, "uint8", attributes=attributes)

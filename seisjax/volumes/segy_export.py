@@ -1,5 +1,6 @@
 """SEG-Y out: the headers of a template with the samples of a volume."""
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -47,9 +48,10 @@ def write_segy(
             _write_traces(volume, array_name, box, trace, (read.fileno(), source), (write.fileno(), target), progress)
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); free space there") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); check its folder and space") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _check(volume: Volume, array_name: str, box: Box, path: Path, template: Path, overwrite: bool) -> None:
@@ -62,10 +64,10 @@ def _check(volume: Volume, array_name: str, box: Box, path: Path, template: Path
         raise UserError(f"SEG-Y holds whole traces: the region must span {vertical}; leave {vertical.name} out of it")
     if "header_bytes" not in volume.attributes:
         raise UserError(f"{volume.url}: was not made from SEG-Y, so no template's traces can be found for it")
-    if path.exists() and (not overwrite or path.samefile(template)):
-        raise UserError(f"{path}: exists; choose another path for the SEG-Y output")
     if not template.is_file():
         raise UserError(f"{template}: no such SEG-Y template; name the ingested file's place (--segy_template)")
+    if path.exists() and (not overwrite or path.samefile(template)):
+        raise UserError(f"{path}: exists; choose another path for the SEG-Y output")
 
 
 def _traces_of(volume: Volume, box: Box, grid: Grid, template: Path) -> np.ndarray:
@@ -83,10 +85,15 @@ def _traces_of(volume: Volume, box: Box, grid: Grid, template: Path) -> np.ndarr
             "name a template on the volume's grid"
         )
     trace = grid.trace[np.ix_(*places)]
-    lacking = np.count_nonzero(volume.read(TRACE_MASK, Box(box.start[:-1], box.shape[:-1])) & (trace < 0))
+    lacking = np.count_nonzero(_live(volume, Box(box.start[:-1], box.shape[:-1])) & (trace < 0))
     if lacking or not np.any(trace >= 0):
         raise UserError(f"{template}: lacks {lacking} traces of the region; name a template that holds all of them")
     return trace
+
+
+def _live(volume: Volume, cells: Box) -> np.ndarray:
+    """Which cells hold data; all where the volume has no mask."""
+    return volume.read(TRACE_MASK, cells) if TRACE_MASK in volume.arrays else np.ones(cells.shape, bool)
 
 
 def _format_for(dtype: np.dtype, template_format: int) -> int:
@@ -125,7 +132,7 @@ def _write_traces(
         numbers = trace[cells.relative_to(box.start[:-1]).slices].ravel()
         order = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers < 0) :]
         samples = volume.read(array_name, column).reshape(-1, column.shape[-1])[order]
-        samples[~volume.read(TRACE_MASK, cells).ravel()[order]] = 0
+        samples[~_live(volume, cells).ravel()[order]] = 0
         records = np.empty(len(order), _record(after))
         records["header"] = _headers(read, before, numbers[order])
         records["samples"] = _encode(samples, after.sample_format).view(records.dtype["samples"])[:, 0]

@@ -34,10 +34,11 @@ def ingest(repository: Path) -> Command:
 
 @pytest.fixture
 def survey(tmp_path: Path) -> Path:
-    """12 inlines by 10 crosslines by 40 samples of noise."""
+    """12 inlines by 10 crosslines by 40 samples of noise, one of them not a number."""
     path = tmp_path / "survey.segy"
     samples = np.random.default_rng(0).normal(size=(12, 10, 40)).astype("f4")
-    segyio.tools.from_array3D(str(path), samples)
+    samples[2, 3, 4] = np.nan
+    segyio.tools.from_array3D(str(path), samples, format=5)
     return path
 
 
@@ -59,7 +60,8 @@ def test_ingests_a_survey_with_labels(ingest: Command, survey: Path, tmp_path: P
         "--class_names=sand,shale", "--chunk=4,4,8", "--shard=8,8,40",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert f"wrote {tmp_path}/a.zarr" in result.stdout.splitlines()[-1]
+    summary = f"wrote {tmp_path}/a.zarr: 120 traces in 120 cells, 1 samples not finite (masked)"
+    assert result.stdout.splitlines()[-1].startswith(summary)
     volume = open_volume(f"{tmp_path}/a.zarr")
     assert volume.class_names("rocks") == ["sand", "shale"]
     assert volume.arrays["amplitude"].shard == (8, 8, 40)
