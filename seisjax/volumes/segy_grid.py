@@ -69,8 +69,8 @@ def build_grid(reader: SegyReader, header_bytes: Mapping[str, int], vertical: st
     size = math.prod(count for _, _, count in lines.values())
     if size > 1000 and size * LEAST_FILL > reader.file.num_traces:
         raise UserError(
-            f"{path}: {_spans(lines, header_bytes)} makes {size} cells, of which the {reader.file.num_traces} traces "
-            "fill few; these header bytes span no grid (--scan proposes axes)"
+            f"{path}: {_spans(lines, header_bytes)} makes {size} cells for {reader.file.num_traces} traces, at most "
+            f"{reader.file.num_traces / size:.1%} filled; these header bytes span no grid (--scan proposes axes)"
         )
     cells = np.zeros(reader.file.num_traces, np.int64)
     for name, (first, step, count) in lines.items():
