@@ -14,13 +14,13 @@ from seisjax.synthetic.parameters import PRESETS, PRM, QUICKSTART, Medium, Noise
 
 ARRAY = ReceiverArray(lines=4, stations=8, station_spacing=150.0)
 PLACES = receivers(ARRAY)
-TINY = replace(
-    QUICKSTART, array=ARRAY, num_samples=300, noise_only=0.3, traces=Traces(dead=0.1), noise=Noise(swell_waves=4)
-)
+CALM = Noise(swell_level=(0.0, 0.0))
+TINY = replace(QUICKSTART, array=ARRAY, num_samples=300, noise_only=0.3, traces=Traces(dead=0.1), noise=CALM)
 # P and S both arrive in the window, and every panel holds an event.
 BOTH = replace(
     TINY,
     num_samples=400,
+    noise=Noise(swell_waves=4),
     phases=("P", "S"),
     classes="phase",
     s=Medium((550.0, 650.0), (0.5, 0.6), (30.0, 80.0)),

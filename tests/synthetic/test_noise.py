@@ -33,7 +33,7 @@ def test_swell_noise_is_coherent_as_isotropic_waves_are():
         band = (1.5, 6.0)
         return noise.swell(key, receivers, speed, 1024, INTERVAL, band=band, dispersion=0.0, num_waves=48)
 
-    traces = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 200)))
+    traces = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 150)))
     f = np.fft.rfftfreq(1024, INTERVAL)
     spectra = np.fft.rfft(traces * np.hanning(1024))[..., np.argmin(np.abs(f - frequency))]
     coherence = (spectra * spectra[:, :1].conj()).mean(axis=0).real / (np.abs(spectra) ** 2).mean()

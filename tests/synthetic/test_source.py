@@ -1,5 +1,8 @@
 """Moment tensor, radiation pattern, wavelet and attenuation against their definitions."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,7 +31,7 @@ def test_moment_tensor_is_symmetric_and_of_unit_size(shares):
 def radiate(tensor, azimuth, angle):
     azimuth = jnp.deg2rad(jnp.asarray(azimuth))
     angle = jnp.full_like(azimuth, np.deg2rad(angle))
-    return source.radiation(tensor, azimuth, jnp.sin(angle), jnp.cos(angle))
+    return jax.jit(source.radiation)(tensor, azimuth, jnp.sin(angle), jnp.cos(angle))
 
 
 def test_polarity_flips_across_nodal_planes():
@@ -49,10 +52,13 @@ def test_an_explosion_radiates_p_alone_and_alike():
     np.testing.assert_allclose(sv, 0.0, atol=1e-6)
 
 
-def one_arrival(onset, t_star, frequency=20.0, num_samples=512):
-    return np.asarray(
-        source.arrivals(jnp.ones(1), jnp.array([onset]), jnp.array([t_star]), frequency, num_samples, INTERVAL)
-    )[0]
+@functools.partial(jax.jit, static_argnames=("num_samples", "interval"))
+def arrivals(amplitude, onset, t_star, frequency, num_samples, interval):
+    return source.arrivals(amplitude, onset, t_star, frequency, num_samples, interval)
+
+
+def one_arrival(onset, t_star, frequency=20.0):
+    return np.asarray(arrivals(np.ones(1), np.array([onset]), np.array([t_star]), frequency, 512, INTERVAL))[0]
 
 
 def test_without_attenuation_it_is_a_ricker_wavelet_between_samples_too():
