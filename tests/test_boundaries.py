@@ -29,9 +29,9 @@ def by_hand(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]
                 missed += 1
     if not distances:
         return {"mean": None, "median": None, "p90": None, "missed": 1.0 if missed else None}
-    quantiles = np.quantile(distances, [0.5, 0.9], method="inverted_cdf")
+    quantiles = np.quantile(distances, [0.5, 0.9], method="inverted_cdf").tolist()
     share = missed / (missed + len(distances))
-    return {"mean": np.mean(distances), "median": quantiles[0], "p90": quantiles[1], "missed": share}
+    return {"mean": float(np.mean(distances)), "median": quantiles[0], "p90": quantiles[1], "missed": share}
 
 
 @settings(max_examples=60, deadline=None)

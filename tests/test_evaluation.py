@@ -142,16 +142,16 @@ def test_baselines_copy_what_the_training_part_holds():
 def test_the_nearest_line_is_on_the_near_side(monkeypatch, axis, train, region):
     monkeypatch.setattr("seisjax.baselines._TILE_SAMPLES", 32)  # one chunk at a time
     labels = np.random.default_rng(1).integers(0, CLASSES, (9, 9)).astype(np.uint8)
-    boxes = []
-    for first, side in (train, region):
-        start, shape = [0, 0], [9, 9]
-        start[axis], shape[axis] = first, side
-        boxes.append(Box(tuple(start), tuple(shape)))
-    assert split_axis(*boxes) == axis
-    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", *boxes, CLASSES)
+
+    def slab(first: int, side: int) -> Box:
+        return Box((first, 0), (side, 9)) if axis == 0 else Box((0, first), (9, side))
+
+    train_box, box = slab(*train), slab(*region)
+    assert split_axis(train_box, box) == axis
+    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", train_box, box, CLASSES)
     line = train[0] if train[0] > region[0] else train[0] + train[1] - 1
-    expected = np.broadcast_to(np.take(labels, [line], axis), boxes[1].shape)
-    np.testing.assert_array_equal(baselines["nearest_labelled_line"](boxes[1]), expected)
+    expected = np.broadcast_to(np.take(labels, [line], axis), box.shape)
+    np.testing.assert_array_equal(baselines["nearest_labelled_line"](box), expected)
 
 
 def test_a_part_has_no_nearest_line_in_itself():

@@ -34,9 +34,11 @@ class BlockSums:
         Rounding to float32 takes away what the float64 sums lost: equal probabilities stay as they are, to the bit.
         """
         here = box.relative_to(self.block.start).slices
+        mean = np.empty((len(self._sums), *box.shape), np.float32)
         with np.errstate(invalid="ignore"):  # 0 / 0 where no window was added
-            mean = (self._sums[(slice(None), *here)] / self._weights[here]).astype(np.float32)
-        mean[:, ~self._has_data[here]] = np.nan
+            for sums, result in zip(self._sums, mean, strict=True):
+                np.divide(sums[here], self._weights[here], out=result, dtype=np.float64, casting="same_kind")
+        np.copyto(mean, np.float32(np.nan), where=~self._has_data[here])
         return mean
 
 

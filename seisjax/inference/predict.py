@@ -179,11 +179,8 @@ def _unstack(
     fetched = [np.asarray(result) for result in results]
     for row, read in enumerate(batch):
         inside = (row, *(slice(side) for side in read.image.shape))
-        mirrored = (np.flip(result[inside], flip) for result, flip in zip(fetched, flips, strict=True))
-        if len(flips) == 1:
-            yield read, next(mirrored)
-        else:
-            yield read, sum(p.astype(np.float64) for p in mirrored) / len(flips)
+        mirrored = [np.flip(result[inside], flip) for result, flip in zip(fetched, flips, strict=True)]
+        yield read, mirrored[0] if len(flips) == 1 else np.stack(mirrored).mean(axis=0, dtype=np.float64)
 
 
 def _wait(futures: Iterable[Future[None]]) -> None:

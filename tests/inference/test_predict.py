@@ -1,6 +1,8 @@
 """Prediction: exact where it must be, whatever the block, the region, the batch."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +55,7 @@ def forward(images):
     return jax.nn.softmax(jnp.concatenate([logit, -logit], -1), -1)
 
 
-def predict(volume, forward=forward, output=None, **changes):
+def predict(volume, forward: Callable[[np.ndarray], Any] = forward, output: str = "", **changes: Any):
     options = {
         "box": Box.whole(volume.shape),
         "window": WINDOW,
@@ -197,7 +199,7 @@ def test_windows_without_data_are_left_out():
 def test_mirrored_windows_are_averaged(volume, values, whole):
     flipped = survey(values[:, ::-1].copy())
     # Stride and window fit the axis, so that the mirrored volume has the mirrored lattice.
-    lattice = {"window": (6, 14, 10), "padded_window": (8, 16, 12), "stride": (4, 14, 6)}
+    lattice: dict[str, Any] = {"window": (6, 14, 10), "padded_window": (8, 16, 12), "stride": (4, 14, 6)}
     plain, mirrored = (contents(predict(v, **lattice))["pred_probability"] for v in (volume, flipped))
     both = contents(predict(volume, **lattice, tta_axes=(1,)))["pred_probability"]
     np.testing.assert_allclose(both, (plain + mirrored[:, :, ::-1]) / 2, atol=1e-6)
