@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +17,7 @@ from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.inference import predict_volume
 from seisjax.inference.products import bytes_per_sample
+from seisjax.models.unet import UNet
 from seisjax.volumes import create_volume, open_volume
 
 SHAPE = (13, 14, 22)
@@ -131,6 +134,25 @@ def test_a_region_equals_its_part_of_the_whole(volume, whole, box):
         np.testing.assert_array_equal(cut.labels, axis.labels[part])
 
 
+def test_sections_by_a_network_give_the_same_bits(volume):
+    model = UNet(1, 2, spatial_ndim=2, base_features=4, levels=2, norm="group", rngs=nnx.Rngs(0))
+    model.eval()
+    graphdef, state = nnx.split(model)
+
+    @jax.jit
+    def network(images):
+        return jax.nn.softmax(nnx.merge(graphdef, state)(jnp.nan_to_num(images[:, 0])))[:, None]
+
+    section = {"window": (1, 7, 11), "padded_window": (1, 8, 12), "stride": (1, 4, 6)}
+    whole = contents(predict(volume, network, **section))
+    part = Box((2, 3, 1), (6, 8, 20))
+    blocks = contents(predict(volume, network, **section, block_bytes=1))
+    region = contents(predict(volume, network, **section, box=part, block_bytes=1))
+    for name, values in whole.items():
+        np.testing.assert_array_equal(blocks[name], values)
+        np.testing.assert_array_equal(region[name], values[(..., *part.slices)])
+
+
 @settings(max_examples=20, deadline=None)
 @given(data=st.data(), ndim=st.integers(2, 3), constant=st.floats(0, 1, width=32))
 def test_a_constant_output_stays_as_it_is(data, ndim, constant):
@@ -219,6 +241,9 @@ def test_what_the_output_remembers(volume, tmp_path):
     )
     assert progress == [(1, 2), (2, 2), (2, 2)]
     again = open_volume(output.url)
+    shown = xr.open_zarr(output.url)
+    assert shown.pred_probability.dims == ("class", *NAMES)
+    assert shown.inline.values.tolist() == [100, 102, 104, 106]
     assert (again.attributes["run"], again.attributes["step"]) == ("here", 7)
     assert again.attributes["predicted_from"] == volume.url
     assert again.attributes["region"] == "inline:100-106,crossline:100-106,time:100-114"
