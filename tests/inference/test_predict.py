@@ -143,7 +143,7 @@ def test_sections_by_a_network_give_the_same_bits(volume):
     def network(images):
         return jax.nn.softmax(nnx.merge(graphdef, state)(jnp.nan_to_num(images[:, 0])))[:, None]
 
-    section = {"window": (1, 7, 11), "padded_window": (1, 8, 12), "stride": (1, 4, 6)}
+    section: dict[str, Any] = {"window": (1, 7, 11), "padded_window": (1, 8, 12), "stride": (1, 4, 6)}
     whole = contents(predict(volume, network, **section))
     part = Box((2, 3, 1), (6, 8, 20))
     blocks = contents(predict(volume, network, **section, block_bytes=1))
