@@ -116,6 +116,8 @@ def measure(path: str, window: list[int], batch_size: int, steps: int, threads: 
         seconds = time.perf_counter() - first
     read, used = bytes_read() - read_before, source.bytes_used
     return {
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],  # above the cores: others worked beside us, and times are too long
         "logical_gigabytes": math.prod(volume.shape) * 4 / 1e9,
         "shape": volume.shape,
         "window": window,
