@@ -50,7 +50,7 @@ ONLY_IN = {
 NO_PRIVATE_MODULES_OF = {"jax", "jaxlib", "flax", "grain", "optax", "orbax", "tensorstore"}
 DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint"}  # where the import has another name
 LINES_OF_A_COMMAND = 80
-LINES_OF_A_FUNCTION = 60
+LINES_OF_A_FUNCTION = 64  # "about 60", docstring included
 
 Sources = Mapping[str, str]  # module name -> source text
 
