@@ -22,9 +22,9 @@ def augment(
 ) -> tuple[jax.Array, jax.Array]:
     """Changed images and labels, of the same shapes.
 
-    images (B, *window, C), normalised; labels (B, *window); valid, like images, is False where there is no data: there
-    the result is 0. indices (B,): each sample's place in the stream. What happens to a sample depends on seed, place
-    and window alone, not on the batch around it, nor on the devices.
+    images (B, *window, C), normalised; labels (B, *window); valid, of the images' shape, is False where there is no
+    data: there the result is 0. indices (B,): each sample's place in the stream. What happens to a sample depends on
+    seed, place and window alone, not on the batch around it, nor on the devices.
     flip_axes: axes of the window (0 is its first) that are mirrored with probability 1/2, image and label together.
     polarity: probability of a sign change. gain: the image is scaled by exp(N(0, gain)). noise: white noise of
     deviation |N(0, noise)|, in units of the training deviation, is added last.

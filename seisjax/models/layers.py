@@ -18,7 +18,6 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": jax.nn.gelu,
     "silu": jax.nn.silu,
 }
-NORMS = ("group", "batch", "instance", "none")
 GROUPS = 8  # Wolny et al. (2020), doi:10.7554/eLife.57613
 
 
@@ -130,15 +129,12 @@ class BatchNorm(nnx.Module):
         self.count[...] = count + 1
 
 
-def make_norm(name: str, features: int) -> GroupNorm | BatchNorm | None:
-    """The norm of this name (one of NORMS) over `features` features; None for "none"."""
-    if name == "group":
-        return GroupNorm(features, math.gcd(GROUPS, features))
-    if name == "instance":
-        return GroupNorm(features, features)
-    if name == "batch":
-        return BatchNorm(features)
-    return None
+NORMS: dict[str, Callable[[int], GroupNorm | BatchNorm | None]] = {
+    "group": lambda features: GroupNorm(features, math.gcd(GROUPS, features)),
+    "batch": BatchNorm,
+    "instance": lambda features: GroupNorm(features, features),
+    "none": lambda features: None,
+}
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -160,7 +156,7 @@ def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]
 def _standardize(
     x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
 ) -> jax.Array:
-    """(x - mean) / deviation * scale + bias as one product and one sum a sample; mean is (features,) or (batch, features)."""
+    """(x - mean) / deviation * scale + bias as one product and one sum; mean is (features,) or (batch, features)."""
     slope = lax.rsqrt(variance + epsilon) * scale
     offset = bias - mean * slope
     if mean.ndim == 2:

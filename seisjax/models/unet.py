@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from seisjax.errors import UserError, nearest
 from seisjax.models.initialize import init_parameters
-from seisjax.models.layers import ACTIVATIONS, Convolution, Head, UpConvolution, make_norm, max_pool
+from seisjax.models.layers import ACTIVATIONS, NORMS, Convolution, Head, UpConvolution, max_pool
 
 
 class Block(nnx.Module):
@@ -17,9 +18,9 @@ class Block(nnx.Module):
         # A norm takes away any constant, so that the gradient of a bias before it would be rounding alone.
         options: dict[str, Any] = {"ndim": ndim, "use_bias": norm == "none", "dtype": dtype}
         self.conv_0 = Convolution(in_features, features, **options)
-        self.norm_0 = make_norm(norm, features)
+        self.norm_0 = NORMS[norm](features)
         self.conv_1 = Convolution(features, features, **options)
-        self.norm_1 = make_norm(norm, features)
+        self.norm_1 = NORMS[norm](features)
         self.activation = activation
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -48,6 +49,7 @@ class UNet(nnx.Module):
     input, pad before. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's features dropped in training;
     needs a `dropout` stream in the call's `rngs`. `remat`: recompute each block in the backward pass.
     `dtype`: of convolutions and activations. Blocks are named so that sorted names follow the data's path.
+    Raises UserError for an unknown norm or activation, and for levels or base_features below 1.
     """
 
     def __init__(
@@ -65,6 +67,12 @@ class UNet(nnx.Module):
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
+        for field, name, known in (("norm", norm, NORMS), ("activation", activation, ACTIVATIONS)):
+            if name not in known:
+                raise UserError(f"model.{field}: unknown {field} '{name}'{nearest(name, known)}")
+        for field, number in (("levels", levels), ("base_features", base_features)):
+            if number < 1:
+                raise UserError(f"model.{field}: {number} is too few; give 1 or more")
         widths = [base_features * 2**level for level in range(levels)]
         options: dict[str, Any] = {"ndim": spatial_ndim, "norm": norm, "activation": activation, "dtype": dtype}
         inputs = [in_features, *widths]

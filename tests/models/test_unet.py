@@ -1,0 +1,241 @@
+"""The UNet: its size, its layers against plain formulations, any input, precision, sharding."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P  # noqa: N817
+
+from seisjax.errors import UserError
+from seisjax.models.initialize import init_parameters, parameter_count
+from seisjax.models.layers import NORMS, BatchNorm, GroupNorm, UpConvolution, max_pool
+from seisjax.models.unet import UNet, receptive_radius
+
+make_unet = functools.partial(UNet, spatial_ndim=2, base_features=4, levels=2)
+
+
+def pure(model):
+    """Graph definition, parameters and the rest of a model as pure dicts."""
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    return graphdef, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def loss_and_gradient(graphdef):
+    """A function (params, rest, x) -> ((loss, rest), gradients) in training mode."""
+
+    def objective(params, rest, x):
+        model = nnx.merge(graphdef, params, rest)
+        model.train()
+        y = model(x, rngs=nnx.Rngs(dropout=7))
+        rest = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+        return jnp.mean(jnp.tanh(y - 0.3) ** 2), rest
+
+    return jax.value_and_grad(objective, has_aux=True)
+
+
+def relative(a, b):
+    """Norm of the difference of two trees over the norm of the first."""
+    norm = lambda tree: np.sqrt(sum(float((np.asarray(x, np.float64) ** 2).sum()) for x in jax.tree.leaves(tree)))  # noqa: E731
+    return norm(jax.tree.map(lambda x, y: np.asarray(x, np.float64) - np.asarray(y, np.float64), a, b)) / norm(a)
+
+
+@pytest.mark.parametrize(("norm", "count"), [("none", 7_779_241), ("group", 7_781_777), ("batch", 7_781_777)])
+def test_parameter_count_of_the_reference_network(norm, count):
+    shapes = nnx.eval_shape(lambda: UNet(1, 1, spatial_ndim=2, base_features=8, levels=7, norm=norm, rngs=nnx.Rngs(0)))
+    assert parameter_count(nnx.state(shapes, nnx.Param)) == count
+
+
+def test_block_names_sort_along_the_path_and_keys_are_text():
+    _, params, _ = pure(make_unet(1, 2, rngs=nnx.Rngs(0)))
+    assert list(params["blocks"]) == sorted(params["blocks"])
+    assert list(params["blocks"]) == ["0_down_0", "1_bottleneck", "2_up_0", "3_head"]
+    assert all(isinstance(key.key, str) for path, _ in jax.tree_util.tree_leaves_with_path(params) for key in path)
+
+
+@pytest.mark.parametrize("norm", sorted(NORMS))
+def test_biases_stand_only_where_no_norm_follows(norm):
+    _, params, _ = pure(make_unet(1, 2, norm=norm, rngs=nnx.Rngs(0)))
+    assert ("bias" in params["blocks"]["0_down_0"]["conv_0"]) == (norm == "none")
+    assert "bias" in params["blocks"]["3_head"]
+
+
+@pytest.mark.parametrize("field", ["norm", "activation"])
+def test_unknown_names_are_refused(field):
+    with pytest.raises(UserError, match=f"model.{field}: unknown"):
+        make_unet(1, 2, **{field: "grup"}, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 17), (8, 12), (1, 5, 9), (4, 4, 8)])
+def test_any_size_in_both_dimensions(shape):
+    model = make_unet(2, 3, spatial_ndim=len(shape), rngs=nnx.Rngs(0))
+    logits = jax.jit(model.__call__)(jnp.ones((2, *shape, 2)))
+    assert logits.shape == (2, *shape, 3)
+    assert logits.dtype == jnp.float32
+    assert np.isfinite(logits).all()
+
+
+def test_padding_is_that_of_zeros_at_the_end():
+    model = make_unet(1, 2, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (1, 7, 13, 1))
+    call = jax.jit(model.__call__)
+    padded = call(jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))))
+    np.testing.assert_allclose(call(x), padded[:, :7, :13], atol=1e-5)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_max_pool_equals_a_pooling_window(ndim):
+    x = jax.random.normal(jax.random.key(0), (2, *(4, 6, 8)[:ndim], 3))
+    window = (1, *(2,) * ndim, 1)
+    plain = lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")  # noqa: E731
+    np.testing.assert_array_equal(max_pool(x), plain(x))
+    weights = jax.random.normal(jax.random.key(1), max_pool(x).shape)
+    gradients = (jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (max_pool, plain))
+    np.testing.assert_allclose(*gradients, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_up_convolution_equals_a_transposed_convolution(ndim):
+    layer = UpConvolution(3, 5, ndim=ndim, use_bias=True, dtype=jnp.dtype(jnp.float32))
+    plain = nnx.ConvTranspose(3, 5, (2,) * ndim, strides=(2,) * ndim, padding="VALID", rngs=nnx.Rngs(0))
+    kernel, bias = jax.random.normal(jax.random.key(0), plain.kernel.shape), jnp.arange(5.0)
+    x = jax.random.normal(jax.random.key(1), (2, *(3, 4, 2)[:ndim], 3))
+    taps = kernel.transpose(ndim, *range(ndim), ndim + 1)
+    # Without `transpose_kernel`, Flax lays its taps down mirrored.
+    layer.kernel[...] = jnp.flip(taps, range(1, ndim + 1)).reshape(3, -1)
+    plain.kernel[...] = kernel
+    layer.bias[...] = plain.bias[...] = bias
+    np.testing.assert_allclose(layer(x), plain(x), atol=1e-5)
+
+
+def test_group_norm_equals_flax():
+    groups = 2
+    x = 3 + 2 * jax.random.normal(jax.random.key(0), (2, 8, 5, 6))
+    scale = jnp.arange(1.0, 7)
+    ours, plain = GroupNorm(6, groups), nnx.GroupNorm(6, groups, epsilon=1e-5, rngs=nnx.Rngs(0))
+    ours.scale[...] = plain.scale[...] = scale
+    np.testing.assert_allclose(ours(x), plain(x), atol=2e-5)
+    gradients = (jax.jit(jax.grad(lambda x, m=m: jnp.sin(m(x)).sum()))(x) for m in (ours, plain))
+    np.testing.assert_allclose(*gradients, atol=1e-4)
+
+
+def test_norms_keep_their_precision_far_from_zero():
+    x = 100 + jax.random.normal(jax.random.key(0), (1, 256, 256, 4))
+    y = np.asarray(GroupNorm(4, 4)(x), np.float64)
+    np.testing.assert_allclose(y.mean((1, 2)), 0, atol=1e-2)
+    np.testing.assert_allclose(y.std((1, 2)), 1, atol=1e-2)
+
+
+def test_batch_norm_remembers_the_mean_of_the_batches():
+    layer = BatchNorm(3)
+    batches = [jax.random.normal(jax.random.key(i), (4, 6, 3)) * (i + 1) + i for i in range(3)]
+    for batch in batches:
+        y = layer(batch)
+        np.testing.assert_allclose(y.mean((0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(layer.mean[...], np.mean([b.mean((0, 1)) for b in batches], axis=0), rtol=1e-4)
+    np.testing.assert_allclose(layer.var[...], np.mean([b.var((0, 1)) for b in batches], axis=0), rtol=1e-4)
+    layer.eval()
+    before = layer.mean[...]
+    expected = (batches[0] - layer.mean[...]) / np.sqrt(layer.var[...] + 1e-5)
+    np.testing.assert_allclose(layer(batches[0]), expected, atol=1e-4)
+    np.testing.assert_array_equal(before, layer.mean[...])
+
+
+def test_dropout_acts_in_training_alone():
+    model = make_unet(1, 2, dropout=0.5, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (1, 8, 8, 1))
+    model.eval()
+    still = model(x)
+    model.train()
+    one, same, other = (model(x, rngs=nnx.Rngs(dropout=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert not np.array_equal(one, still)
+
+
+def test_remat_changes_nothing():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+    results = []
+    for remat in (False, True):
+        graphdef, params, rest = pure(make_unet(1, 2, norm="batch", dropout=0.2, remat=remat, rngs=nnx.Rngs(0)))
+        results.append(jax.jit(loss_and_gradient(graphdef))(params, rest, x))
+    assert relative(*(jax.tree.map(lambda x: x + 1.0, r) for r in results)) < 1e-6
+
+
+def test_bfloat16_keeps_float32_parameters_statistics_and_logits():
+    x = jax.random.normal(jax.random.key(0), (2, 16, 16, 1))
+    outputs = []
+    for dtype in (jnp.float32, jnp.bfloat16):
+        model = make_unet(1, 2, norm="batch", dtype=dtype, rngs=nnx.Rngs(0))
+        model.eval()
+        outputs.append(jax.jit(model.__call__)(x))
+        assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(nnx.state(model, (nnx.Param, nnx.BatchStat))))
+    assert outputs[1].dtype == jnp.float32
+    assert 1e-5 < relative(*outputs) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("norm", "data", "space", "axis"),
+    [("none", 8, 1, 1), ("none", 2, 4, 1), ("batch", 2, 4, 2), ("group", 1, 8, 1)],
+)
+def test_sharded_equals_one_device(norm, data, space, axis):
+    graphdef, params, rest = pure(make_unet(1, 2, levels=3, norm=norm, rngs=nnx.Rngs(0)))
+    x = jax.random.normal(jax.random.key(0), (8, 32, 48, 1))
+    function = loss_and_gradient(graphdef)
+    (loss, rest_one), gradient = jax.jit(function)(params, rest, x)
+    mesh = jax.make_mesh((data, space), ("data", "space"), axis_types=(AxisType.Auto,) * 2)
+    spec = P("data", *[("space" if i == axis else None) for i in (1, 2)], None)
+    sharded = jax.device_put(x, NamedSharding(mesh, spec))
+    everywhere = NamedSharding(mesh, P())
+    compiled = jax.jit(function, out_shardings=everywhere).lower(params, rest, sharded).compile()
+    (loss_many, rest_many), gradient_many = compiled(params, rest, sharded)
+    np.testing.assert_allclose(loss, loss_many, rtol=1e-5)
+    assert relative(gradient, gradient_many) < (1e-5 if norm == "none" else 1e-4)
+    if norm == "batch":
+        assert relative(rest_one, rest_many) < 1e-5
+    # What is gathered is small: no activation of the two finest resolutions.
+    gathered = re.findall(r"= \w+\[([\d,]*)\]\S* (?:all-gather|all-to-all)\(", compiled.as_text())
+    sizes = [int(np.prod([int(n) for n in dims.split(",") if n])) for dims in gathered]
+    assert all(size < 8 * 16 * 24 * 4 for size in sizes), gathered
+
+
+def test_parameters_are_drawn_by_fan_in_and_the_same_when_sharded():
+    shapes = nnx.to_pure_dict(
+        nnx.state(nnx.eval_shape(lambda: make_unet(1, 2, base_features=16, rngs=nnx.Rngs(0))), nnx.Param)
+    )
+    init = functools.partial(init_parameters, shapes)
+    params = jax.jit(init)(jax.random.key(3))
+    kernel = params["blocks"]["1_bottleneck"]["conv_1"]["kernel"]
+    np.testing.assert_allclose(kernel.std(), np.sqrt(2 / (9 * 32)), rtol=0.02)
+    np.testing.assert_allclose(params["blocks"]["2_up_0"]["up"]["kernel"].std(), np.sqrt(1 / 32), rtol=0.05)
+    norm = params["blocks"]["0_down_0"]["norm_0"]
+    assert (norm["scale"] == 1).all()
+    assert (norm["bias"] == 0).all()
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharded = jax.jit(init, out_shardings=NamedSharding(mesh, P()))(jax.random.key(3))
+    jax.tree.map(np.testing.assert_array_equal, params, sharded)
+
+
+def test_init_parameters_gives_running_statistics_their_start():
+    model = make_unet(1, 2, norm="batch", rngs=nnx.Rngs(0))
+    _, params, rest = pure(model)
+    jax.tree.map(np.testing.assert_array_equal, init_parameters(rest, jax.random.key(0)), rest)
+    key = nnx.Rngs(0).params()
+    jax.tree.map(np.testing.assert_array_equal, init_parameters(params, key), params)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_receptive_radius_is_what_a_change_reaches(levels):
+    model = UNet(1, 1, spatial_ndim=2, base_features=8, levels=levels, norm="none", activation="gelu", rngs=nnx.Rngs(0))
+    size, radius = 64, receptive_radius(levels)
+    reach = 0
+    slope = jax.jit(jax.grad(lambda x, middle: model(x)[0, middle].sum()))
+    for middle in range(28, 28 + 2 ** (levels - 1)):
+        gradient = slope(jnp.zeros((1, size, 4, 1)), middle)
+        touched = np.flatnonzero(np.abs(gradient).max((0, 2, 3)))
+        reach = max(reach, middle - touched[0], touched[-1] - middle)
+    assert reach == radius
