@@ -1,7 +1,7 @@
 """Find microseismic events in small synthetic panels: what `make demo` trains, in a few minutes on two CPU cores.
 
-    python launch/synthesize.py --generator=microseismic --config=quickstart --num_examples=200 --output=demo/panels.zarr
-    python launch/train.py --config=configs/quickstart.py --workdir=demo/run
+python launch/synthesize.py --generator=microseismic --config=quickstart --num_examples=200 --output=demo/panels.zarr
+python launch/train.py --config=configs/quickstart.py --workdir=demo/run
 """
 
 from seisjax.config import Experiment

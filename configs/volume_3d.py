@@ -1,6 +1,6 @@
 """Facies from 3-D windows: the Penobscot survey again, with volumes of 16 x 64 x 256 samples in place of sections.
 
-    python launch/train.py --config=configs/volume_3d.py --config.data.volume=penobscot.zarr --workdir=runs/volume_3d
+python launch/train.py --config=configs/volume_3d.py --config.data.volume=penobscot.zarr --workdir=runs/volume_3d
 """
 
 from seisjax.config import Experiment

@@ -21,7 +21,7 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best (lowest validation 
 def main(argv: Sequence[str]) -> None:
     """Evaluate as the flags say."""
     del argv
-    runtime.use_compilation_cache()
+    runtime.prepare()
     print(experiment.evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value))
 
 

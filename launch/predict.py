@@ -32,7 +32,7 @@ DRY_RUN = flags.DEFINE_bool("dry_run", False, "print blocks, windows and sizes, 
 def main(argv: Sequence[str]) -> None:
     """Predict as the flags say."""
     del argv
-    runtime.use_compilation_cache()
+    runtime.prepare()
     request = experiment.Prediction(
         input=INPUT.value,
         output=OUTPUT.value,

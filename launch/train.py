@@ -29,7 +29,7 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, f
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
     del argv
-    runtime.use_compilation_cache()
+    runtime.prepare()
     initialize_distributed(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if DRY_RUN.value:
         print(experiment.plan(CONFIG.value))

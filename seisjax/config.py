@@ -271,4 +271,5 @@ def check_resumable(before: Experiment, now: Experiment) -> None:
         if old[name] != new[name] and name not in _MAY_CHANGE and name.split(".")[0] not in _MAY_CHANGE
     ]
     if changed:
-        raise UserError(f"--workdir holds a run with another {', '.join(changed)}; change back or choose a new --workdir")
+        what = ", ".join(changed)
+        raise UserError(f"--workdir holds a run with another {what}; change back or choose a new --workdir")

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh
 
 from seisjax import losses, metrics, sharding
@@ -132,36 +133,14 @@ def space_axis(config: Experiment, survey: Survey) -> int:
 
 def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, statistics: dict[str, float]) -> Segmenter:
     """Build the network and jit its functions over the mesh. Nothing is computed yet."""
-    ndim = sum(side > 1 for side in survey.window)
     key = jax.random.key(config.seed)
-    make_unet = functools.partial(
-        UNet,
-        1,
-        config.model.num_classes,
-        spatial_ndim=ndim,
-        base_features=config.model.base_features,
-        levels=config.model.levels,
-        norm=config.model.norm,
-        activation=config.model.activation,
-        dropout=config.model.dropout,
-        remat=config.model.remat,
-        dtype=jnp.dtype(config.precision.compute),
-    )
-    init_parameters, graphdef = steps.initializer(make_unet)
-    network = steps.Network(graphdef, survey.padded, statistics["mean"], statistics["std"], config.data.clip)
+    init_parameters, network = _make_network(config, survey, statistics)
     loss = losses.make_loss(config.loss.name, config.model.num_classes, config.loss.class_weights)
-    classes = max(config.model.num_classes, 2)
-    optimizer_config = config.optimizer
-    schedule = make_schedule(
-        optimizer_config.schedule,
-        optimizer_config.learning_rate,
-        optimizer_config.warmup_steps,
-        optimizer_config.decay_steps or config.train.num_steps,
-    )
-    optimizer = make_optimizer(schedule, optimizer_config.weight_decay, optimizer_config.clip_norm)
+    schedule, optimizer = _make_optimizer(config)
     augmentation = _make_augmentation(config, survey)
+    classes = max(config.model.num_classes, 2)
     train_step = steps.make_train_step(
-        network, loss, optimizer, augmentation, classes, optimizer_config.accumulation, key
+        network, loss, optimizer, augmentation, classes, config.optimizer.accumulation, key
     )
 
     everywhere = sharding.replicated(mesh)
@@ -195,6 +174,35 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, statistics: d
         prepare=jax.jit(steps.make_prepare(network, augmentation)),
         schedule=schedule,
     )
+
+
+def _make_network(
+    config: Experiment, survey: Survey, statistics: dict[str, float]
+) -> tuple[Callable[[jax.Array], tuple[Any, Any]], steps.Network]:
+    model = config.model
+    make_unet = functools.partial(
+        UNet,
+        1,
+        model.num_classes,
+        spatial_ndim=sum(side > 1 for side in survey.window),
+        base_features=model.base_features,
+        levels=model.levels,
+        norm=model.norm,
+        activation=model.activation,
+        dropout=model.dropout,
+        remat=model.remat,
+        dtype=jnp.dtype(config.precision.compute),
+    )
+    init_parameters, graphdef = steps.initializer(make_unet)
+    network = steps.Network(graphdef, survey.padded, statistics["mean"], statistics["std"], config.data.clip)
+    return init_parameters, network
+
+
+def _make_optimizer(config: Experiment) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    options = config.optimizer
+    decay_steps = options.decay_steps or config.train.num_steps
+    schedule = make_schedule(options.schedule, options.learning_rate, options.warmup_steps, decay_steps)
+    return schedule, make_optimizer(schedule, options.weight_decay, options.clip_norm)
 
 
 def _make_augmentation(config: Experiment, survey: Survey) -> steps.Augmentation:

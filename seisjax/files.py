@@ -22,7 +22,8 @@ def beside(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); what was there is untouched") from error
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); what was there is untouched") from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)

@@ -9,6 +9,12 @@ from pathlib import Path
 import jax
 
 
+def prepare() -> None:
+    """What every command that computes begins with: one heap, and a cache of compiled steps."""
+    use_one_heap()
+    use_compilation_cache()
+
+
 def use_one_heap() -> None:
     """Let all threads of this process allocate from one heap (glibc's M_ARENA_MAX); call it before any of them runs.
 

@@ -45,8 +45,9 @@ class UniformWindows:
     """Windows anywhere in a region, endless.
 
     A start is uniform in [-m, n - w + m] along an axis of n samples, where m is `overhang` of the window's side w (0
-    for a side of 1): without the overhang, samples at the region's edge would hardly ever be seen. Where the region
-    is smaller than the window, the window stands at the region's start.
+    for a side of 1) but at most n - w: without the overhang, samples at the region's edge would hardly ever be seen,
+    while a window that spans the region sees them always. Where the region is smaller than the window, the window
+    stands at the region's start.
     """
 
     region: Box
@@ -62,7 +63,7 @@ class UniformWindows:
         """The box of sample `index`; it depends on the seed, the index and the attempt alone."""
         low, high = [], []
         for n, w in zip(self.region.shape, self.window, strict=True):
-            margin = math.floor(self.overhang * w) if w > 1 and n >= w else 0
+            margin = min(math.floor(self.overhang * w), max(n - w, 0)) if w > 1 else 0
             low.append(-margin)
             high.append(max(n - w, 0) + margin)
         offset = _generator(self.seed, index, attempt).integers(low, high, endpoint=True)
