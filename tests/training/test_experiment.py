@@ -1,0 +1,192 @@
+"""Whole runs in this process: resuming, devices, accumulation, labels, scores."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from seisjax import experiment
+from seisjax.config import Experiment
+from seisjax.errors import UserError
+
+
+def parameters(workdir: Path, checkpoint: str = "last") -> dict[str, np.ndarray]:
+    """The parameters of a run's checkpoint by name."""
+    state = experiment.load(workdir, checkpoint).state
+    leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
+    """||a - b|| / ||a|| over all parameters."""
+    difference = sum(float(((a[name] - b[name]).astype(np.float64) ** 2).sum()) for name in a)
+    return (difference / sum(float((value.astype(np.float64) ** 2).sum()) for value in a.values())) ** 0.5
+
+
+def lines(workdir: Path) -> list[dict]:
+    """The metrics of a run, without what depends on the clock."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "time"} for row in rows]
+
+
+def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
+    """Parameters after some steps of the train step alone, on the mesh that the config asks for."""
+    survey = experiment.open_survey(config)
+    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    segmenter = experiment.make_segmenter(config, survey, mesh, {"mean": 0.0, "std": 70.0})
+    state = segmenter.init()
+    batches = experiment.training_batches(
+        experiment.training_source(config, survey),
+        batch_size=config.data.batch_size,
+        mesh=mesh,
+        space_dim=experiment.space_axis(config, survey) + 1,
+        start_step=0,
+        num_threads=2,
+        prefetch=2,
+    )
+    for _ in range(steps):
+        state, _ = segmenter.train_step(state, next(batches))
+    batches.close()
+    leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp_path: Path):
+    config.train.figures = True
+    summary = experiment.train(config, tmp_path / "run", "train")
+    assert "trained 12 steps" in summary
+    rows = lines(tmp_path / "run")
+    train = [row for row in rows if row["split"] == "train"]
+    assert [row["step"] for row in train] == [2, 4, 6, 8, 10, 12]
+    assert train[-1]["loss"] < 0.8 * train[0]["loss"]
+    assert [row["step"] for row in rows if row["split"] == "validation"] == [6, 12]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert {"command", "versions", "git_commit", "devices", "data_fingerprint"} <= run.keys()
+    for name in ("first_batch.png", "curves.png", "validation_0000012.png"):
+        assert (tmp_path / "run" / "figures" / name).stat().st_size > 10_000
+    assert list((tmp_path / "run" / "tensorboard").iterdir())
+
+
+def test_evaluation_has_the_contracts_keys_and_exact_counts(config: Experiment, tmp_path: Path):
+    experiment.train(config, tmp_path / "run", "train")
+    experiment.evaluate(tmp_path / "run", "test", "best")
+    result = json.loads((tmp_path / "run" / "evaluation_test.json").read_text())
+    for name in ("iou", "precision", "recall", "f1"):
+        assert len(result[f"{name}_per_class"]) == 3
+        assert f"mean_{name}" in result
+    assert {"loss", "accuracy", "num_windows"} <= result.keys()
+    assert set(result["baselines"]) == {"majority_class", "depth_mode", "nearest_labelled_line"}
+    # 12 inlines, 8 crosslines (half a window), 36 samples: each labelled sample counts once.
+    assert result["num_windows"] == 12
+    for scores in (result, *result["baselines"].values()):
+        assert np.sum(scores["confusion_matrix"]) == 12 * 8 * 36
+
+
+def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path):
+    experiment.train(config, tmp_path / "unbroken", "train")
+    # 3 is between two log steps: what was summed until then must not be lost.
+    for stop in (3, 7, 12):
+        config.train.num_steps = stop
+        config.optimizer.decay_steps = 12
+        experiment.train(config, tmp_path / "broken", "train")
+    a, b = parameters(tmp_path / "unbroken"), parameters(tmp_path / "broken")
+    # The same schedule by another name, so that only the stops differ.
+    assert all(np.array_equal(a[name], b[name]) for name in a)
+    wanted = [row for row in lines(tmp_path / "unbroken") if row["split"] == "train"]
+    got = {row["step"]: row for row in lines(tmp_path / "broken") if row["split"] == "train"}
+    assert got[12] == wanted[-1]
+
+
+@pytest.mark.parametrize(("norm", "bound"), [("none", 1e-5), ("batch", 1e-5), ("group", 1e-4), ("instance", 1e-4)])
+def test_eight_devices_train_as_one(config: Experiment, norm: str, bound: float):
+    config.model.norm, config.model.dropout, config.optimizer.learning_rate = norm, 0.0, 1e-3
+    one = one_step(config, steps=20)
+    config.mesh.data = 8
+    eight = one_step(config, steps=20)
+    assert distance(one, eight) <= bound
+
+
+def test_a_window_split_over_devices_trains_as_one(config: Experiment):
+    config.model.norm, config.model.dropout, config.optimizer.learning_rate = "batch", 0.0, 1e-3
+    one = one_step(config, steps=5)
+    config.mesh.data, config.mesh.space = 2, 4
+    assert distance(one, one_step(config, steps=5)) <= 1e-5
+
+
+def test_accumulation_equals_the_large_batch(config: Experiment):
+    config.model.dropout = 0.0
+    config.loss.name = "cross_entropy+dice"
+    whole = one_step(config, steps=3)
+    config.optimizer.accumulation = 4
+    assert distance(whole, one_step(config, steps=3)) <= 1e-4
+
+
+def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
+    config.data.window = (8, 16, 32)
+    config.data.batch_size = 2
+    config.train.num_steps = 2
+    assert "trained 2 steps" in experiment.train(config, tmp_path / "run", "train")
+
+
+def test_plan_writes_nothing_and_names_the_numbers(config: Experiment):
+    text = experiment.plan(config)
+    assert "(8, 1, 16, 36, 1)" in text
+    assert "parameters" in text
+    assert "data.window = [1, 16, 36]" in text
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("data.validation", "crossline:318-325", "overlap"),
+        ("data.window", (1, 64, 36), "crossline"),
+        ("data.window", (1, 16), "3 axes"),
+        ("data.window", (1, 1, 36), "longer than 1"),
+        ("data.batch_size", 6, "mesh.data=4"),
+        ("data.labels", "faces", "did you mean 'facies'"),
+        ("data.volume", "nowhere.zarr", "nowhere.zarr"),
+        ("model.num_classes", 2, "class 2"),
+        ("model.norm", "grup", "did you mean 'group'"),
+        ("augment.flip_axes", ("xline",), "xline"),
+        ("mesh.space_axis", "depth", "depth"),
+        ("optimizer.accumulation", 3, "accumulation"),
+        ("loss.class_weights", (1.0,), "class_weights"),
+        ("train.num_steps", 0, "train.num_steps"),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_written(
+    config: Experiment, tmp_path: Path, field: str, value: object, message: str
+):
+    section, name = field.split(".")
+    setattr(getattr(config, section), name, value)
+    config.mesh.data = 4
+    with pytest.raises(UserError, match=message) as error:
+        experiment.train(config, tmp_path / "run", "train")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_workdir_of_another_config_is_refused_by_name(config: Experiment, tmp_path: Path):
+    config.train.num_steps = 2
+    experiment.train(config, tmp_path / "run", "train")
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    config.seed, config.data.window = 1, (1, 8, 36)
+    with pytest.raises(UserError, match=r"seed \(was 0, now 1\), data.window") as error:
+        experiment.train(config, tmp_path / "run", "train")
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_left_alone(config: Experiment, tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="holds files but no run"):
+        experiment.train(config, tmp_path, "train")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_loss_that_explodes_names_the_step(config: Experiment, tmp_path: Path):
+    config.optimizer.learning_rate, config.optimizer.clip_norm, config.model.norm = 1e30, 0.0, "none"
+    with pytest.raises(UserError, match=r"not finite at step \d"):
+        experiment.train(config, tmp_path / "run", "train")

@@ -1,0 +1,91 @@
+"""What the loop does after which step, with a step that only counts."""
+
+import jax.numpy as jnp
+import pytest
+
+from seisjax.errors import UserError
+from seisjax.training.loop import Actions, Schedule, run_steps
+from seisjax.training.state import add_totals, zero_totals
+
+
+class Recorder:
+    """Actions that write down when they were called."""
+
+    def __init__(self, stop_at: int = -1):
+        self.calls: list[tuple[str, int]] = []
+        self.stop_at, self.step = stop_at, 0
+
+    def actions(self) -> Actions:
+        return Actions(
+            log=lambda step, *_: self.calls.append(("log", step)),
+            evaluate=lambda step, state: self.calls.append(("evaluate", step)) or 1.0,
+            save=lambda step, state, loss: self.calls.append(("save" if loss is None else "save best", step)),
+            clear=lambda state: state | {"totals": zero_totals(2)},
+            advance=lambda step, *_: setattr(self, "step", step),
+            stop_requested=lambda: "SIGTERM" if self.step == self.stop_at else "",
+        )
+
+
+def count(state, batch):
+    """A step whose loss is the batch."""
+    number = state["step"] + 1
+    loss = jnp.float32(batch)
+    totals = add_totals(state["totals"], number, loss, loss, jnp.zeros((2, 2)))
+    return {"step": number, "totals": totals}, {"loss": loss}
+
+
+def run(recorder: Recorder, schedule: Schedule, batches=(1.0,) * 100, first: int = 0):
+    state = {"step": jnp.int32(first), "totals": zero_totals(2)}
+    return run_steps(state, iter(batches), count, schedule, recorder.actions(), batch_size=1)
+
+
+def test_order_and_intervals():
+    recorder = Recorder()
+    state, reason = run(recorder, Schedule(7, log_every=3, evaluate_every=4, checkpoint_every=3, max_minutes=0))
+    assert (int(state["step"]), reason) == (7, "")
+    assert recorder.calls == [
+        ("log", 3),
+        ("save", 3),
+        ("evaluate", 4),
+        ("save best", 4),
+        ("log", 6),
+        ("save", 6),
+        ("log", 7),
+        ("evaluate", 7),
+        ("save best", 7),
+    ]
+
+
+def test_goes_on_from_the_states_step():
+    recorder = Recorder()
+    run(recorder, Schedule(7, log_every=3, evaluate_every=0, checkpoint_every=0, max_minutes=0), first=4)
+    assert recorder.calls == [("log", 6), ("log", 7), ("evaluate", 7), ("save best", 7)]
+
+
+def test_a_finished_run_does_nothing():
+    recorder = Recorder()
+    state, _ = run(recorder, Schedule(4, 1, 1, 1, max_minutes=0), first=4)
+    assert int(state["step"]) == 4
+    assert recorder.calls == []
+
+
+def test_a_stop_request_saves_at_the_next_step():
+    recorder = Recorder(stop_at=5)
+    state, reason = run(recorder, Schedule(100, 0, 0, 0, max_minutes=0))
+    assert (int(state["step"]), reason) == (5, "SIGTERM")
+    assert recorder.calls == [("save", 5)]
+
+
+def test_the_time_limit_saves_and_stops():
+    recorder = Recorder()
+    state, reason = run(recorder, Schedule(100, 0, 0, 0, max_minutes=1e-9))
+    assert "max_minutes" in reason
+    assert recorder.calls == [("save", int(state["step"]))]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_by_its_step_and_saves_nothing():
+    recorder = Recorder()
+    losses = [1.0, 1.0, float("nan"), 1.0, 1.0, 1.0, 1.0, 1.0]
+    with pytest.raises(UserError, match="not finite at step 3"):
+        run(recorder, Schedule(8, log_every=5, evaluate_every=0, checkpoint_every=4, max_minutes=0), losses)
+    assert recorder.calls == []
