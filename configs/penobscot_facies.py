@@ -31,13 +31,13 @@ def get_config(arg: str | None = None) -> Experiment:
     config.augment.flip_axes = ("crossline",)
     config.augment.gain = 0.1
     config.augment.noise = 0.1
-    config.model.base_features = 12
+    config.model.base_features = 8
     config.model.levels = 6
     config.model.num_classes = 8
     config.loss.name = "cross_entropy+dice"
     config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup_steps = 50
-    config.train.num_steps = 1000
+    config.optimizer.warmup_steps = 30
+    config.train.num_steps = 800
     config.train.evaluate_every = 100
     config.train.checkpoint_every = 100
     return config

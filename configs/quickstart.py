@@ -1,7 +1,9 @@
 """Find microseismic events in small synthetic panels: what `make demo` trains, in a few minutes on two CPU cores.
 
-python launch/synthesize.py --generator=microseismic --config=quickstart --num_examples=200 --output=demo/panels.zarr
-python launch/train.py --config=configs/quickstart.py --workdir=demo/run
+    python launch/synthesize.py --config=quickstart --num_examples=200 --output=demo/panels.zarr
+    python launch/train.py --config=configs/quickstart.py --workdir=demo/run
+
+Expect an IoU of the event class above 0.5 on the test split (signal-to-noise ratios from 1 to 3).
 """
 
 from seisjax.config import Experiment

@@ -1,6 +1,8 @@
 """Facies from 3-D windows: the Penobscot survey again, with volumes of 16 x 64 x 256 samples in place of sections.
 
-python launch/train.py --config=configs/volume_3d.py --config.data.volume=penobscot.zarr --workdir=runs/volume_3d
+    python launch/train.py --config=configs/volume_3d.py --config.data.volume=penobscot.zarr --workdir=runs/volume_3d
+
+Expect a few seconds a step on two CPU cores: it is meant for an accelerator, and as a pattern for one's own volumes.
 """
 
 from seisjax.config import Experiment

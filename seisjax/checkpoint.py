@@ -26,9 +26,9 @@ class Checkpoints:
         policies = ocp.training.preservation_policies
         self._pending: Any = None
         self._checkpointer = ocp.training.Checkpointer(
-            directory.absolute(),
+            str(directory.absolute()),
             cleanup_tmp_directories=True,
-            preservation_policy=policies.AnyPreservationPolicy(
+            preservation_policy=policies.AnyPreservationPolicy(  # pyright: ignore[reportArgumentType]
                 [
                     policies.LatestN(_KEPT_NEWEST),
                     policies.BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False),

@@ -76,7 +76,7 @@ class Segmenter:
     init: Callable[[], State]
     train_step: Callable[[State, steps.Batch], tuple[State, dict[str, jax.Array]]]
     evaluate_step: Callable[[Any, Any, steps.Batch], dict[str, jax.Array]]
-    forward: Callable[[Any, Any, jax.Array], jax.Array]
+    forward: Callable[[Any, Any, Any], jax.Array]
     prepare: Callable[[steps.Batch, Any], tuple[jax.Array, jax.Array]]
     schedule: Callable[[int], Any]
 
@@ -436,7 +436,7 @@ class _Run:
         return f"{end}; best checkpoint: step {best}, in {self.figures.parent}"
 
 
-def cropped(survey: Survey, *arrays: jax.Array | np.ndarray) -> list[np.ndarray]:
+def cropped(survey: Survey, *arrays: Any) -> list[np.ndarray]:
     """Arrays (B, *padded window, ...) on the host, cut to the window."""
     inside = (slice(None), *(slice(side) for side in survey.window))
     return [np.asarray(array)[inside] for array in arrays]
@@ -641,7 +641,7 @@ def predict(workdir: Path, request: Prediction) -> str:
         "normalisation": {"mean": run.segmenter.network.mean, "std": run.segmenter.network.std},
     }
     kept = {name: volume.attributes[name] for name in ("source_file", "header_bytes") if name in volume.attributes}
-    with Progress(1, "predict", "window") as progress:
+    with Progress(0, "predict", "window") as progress:
         prediction = predict_volume(
             volume,
             lambda images: run.segmenter.forward(params, rest, images),

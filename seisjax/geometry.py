@@ -194,7 +194,7 @@ class Lattice:
         """Window number `index`, in C order."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._window(np.unravel_index(index, self.counts))
+        return self._window([int(i) for i in np.unravel_index(index, self.counts)])
 
     def touching(self, box: Box) -> Iterator[Box]:
         """The windows that share a sample with `box`, in C order."""
@@ -210,7 +210,7 @@ class Lattice:
         return self.origin or (0,) * len(self.shape)
 
     def _window(self, index: Sequence[int]) -> Box:
-        start = tuple(o + int(i) * s for o, i, s in zip(self._origin, index, self.stride, strict=True))
+        start = tuple(o + i * s for o, i, s in zip(self._origin, index, self.stride, strict=True))
         return Box(start, self.window)
 
 

@@ -149,7 +149,7 @@ PRM = Microseismic()
 # Small enough for two CPU cores. A window of 2 s holds P alone: S arrives seconds later.
 QUICKSTART = replace(
     PRM,
-    array=ReceiverArray(lines=8, stations=16, station_spacing=100.0),
+    array=ReceiverArray(lines=4, stations=32),
     num_samples=512,
     sampling_interval=0.004,
     phases=("P",),

@@ -132,7 +132,7 @@ class _Pace:
         """Times the wait for a batch; it counts as the device's only if no earlier step was still busy at its end."""
         since = time.monotonic()
         yield
-        if all(loss.is_ready() for loss in under_way):
+        if all(loss.is_ready() for loss in under_way):  # pyright: ignore[reportAttributeAccessIssue]
             self._waited += time.monotonic() - since
 
     @property

@@ -65,7 +65,7 @@ def initializer(make_model: Callable[..., nnx.Module]) -> tuple[Callable[[jax.Ar
 
     def init(key: jax.Array) -> tuple[Any, Any]:
         model = make_model(rngs=nnx.Rngs(key))
-        return tuple(nnx.to_pure_dict(nnx.state(model, kind)) for kind in (nnx.Param, nnx.Not(nnx.Param)))
+        return nnx.to_pure_dict(nnx.state(model, nnx.Param)), nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
 
     return init, nnx.graphdef(nnx.eval_shape(lambda: make_model(rngs=nnx.Rngs(0))))
 
