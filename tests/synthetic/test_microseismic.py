@@ -158,6 +158,13 @@ def test_sources_above_receivers_and_negative_speeds_are_refused():
         microseismic.panel_generator(TINY, steep)
 
 
+def test_quickstart_has_two_to_six_percent_of_positives():
+    generate = jax.jit(microseismic.panel_generator(QUICKSTART, receivers(QUICKSTART.array)))
+    labels = np.stack([generate(0, i).labels for i in range(30)])
+    assert labels.shape[1:] == (128, 512)
+    assert 0.02 < (labels == 1).mean() < 0.06
+
+
 def test_presets_are_what_their_names_say():
     assert len(receivers(PRESETS["prm"].array)) == 3458
     assert len(receivers(PRESETS["quickstart"].array)) == 128
