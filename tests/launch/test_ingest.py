@@ -1,8 +1,7 @@
 """`launch/ingest.py` as a user runs it."""
 
-import os
+import functools
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,20 +15,9 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def ingest(repository: Path) -> Command:
+def ingest(launch: Command) -> Command:
     """Run the command with these flags; `limit` bounds the size of the files it writes, in bytes."""
-
-    def command(*flags: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-        script = [sys.executable, str(repository / "launch" / "ingest.py")]
-        if limit:
-            program = (
-                "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); "
-            )
-            script = [sys.executable, "-c", program + "os.execv(sys.argv[2], sys.argv[2:])", str(limit), *script]
-        environment = os.environ | {"PYTHONPATH": str(repository)}
-        return subprocess.run([*script, *flags], capture_output=True, text=True, check=False, env=environment)
-
-    return command
+    return functools.partial(launch, "ingest")
 
 
 @pytest.fixture
