@@ -10,8 +10,9 @@ from pathlib import Path
 
 from absl import flags
 
-from seisjax import experiment, runtime
+from seisjax import runtime
 from seisjax.command_line import run
+from seisjax.commands.evaluate import evaluate
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "which part of the data")
@@ -22,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
     """Evaluate as the flags say."""
     del argv
     runtime.prepare()
-    print(experiment.evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value))
+    print(evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value))
 
 
 if __name__ == "__main__":

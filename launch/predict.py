@@ -12,8 +12,9 @@ from pathlib import Path
 
 from absl import flags
 
-from seisjax import experiment, runtime
+from seisjax import runtime
 from seisjax.command_line import run
+from seisjax.commands.predict import Prediction, plan_prediction, predict
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run", required=True)
 INPUT = flags.DEFINE_string("input", None, "volume to predict (default: the one trained on)")
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """Predict as the flags say."""
     del argv
     runtime.prepare()
-    request = experiment.Prediction(
+    request = Prediction(
         input=INPUT.value,
         output=OUTPUT.value,
         region=REGION.value,
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         overwrite=OVERWRITE.value,
         command=shlex.join(sys.argv),
     )
-    work = experiment.plan_prediction if DRY_RUN.value else experiment.predict
+    work = plan_prediction if DRY_RUN.value else predict
     print(work(Path(WORKDIR.value), request))
 
 

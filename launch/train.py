@@ -12,8 +12,10 @@ from pathlib import Path
 
 from absl import flags
 
-from seisjax import experiment, runtime
+from seisjax import runtime
 from seisjax.command_line import run
+from seisjax.commands.plan import plan
+from seisjax.commands.train import train
 from seisjax.config_flags import define_config
 from seisjax.errors import UserError
 from seisjax.sharding import initialize_distributed
@@ -32,11 +34,11 @@ def main(argv: Sequence[str]) -> None:
     runtime.prepare()
     initialize_distributed(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
     if DRY_RUN.value:
-        print(experiment.plan(CONFIG.value))
+        print(plan(CONFIG.value))
         return
     if not WORKDIR.value:
         raise UserError("--workdir: missing; give the folder that the run shall own")
-    print(experiment.train(CONFIG.value, Path(WORKDIR.value), command=shlex.join(sys.argv)))
+    print(train(CONFIG.value, Path(WORKDIR.value), command=shlex.join(sys.argv)))
 
 
 if __name__ == "__main__":

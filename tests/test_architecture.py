@@ -38,14 +38,15 @@ FLOORS = {
     "seisjax.command_line": 5,
     "seisjax.config_flags": 5,
     "seisjax.experiment": 5,
-    "configs": 6,
-    "launch": 6,
-    "benchmarks": 6,
+    "seisjax.commands": 6,
+    "configs": 7,
+    "launch": 7,
+    "benchmarks": 7,
 }
 FOR_EVERYONE = {"seisjax.errors", "seisjax.conventions"}
 ONLY_IN = {
     "orbax": {"seisjax.checkpoint"},
-    "seisjax.config": {"seisjax.experiment", "seisjax.config_flags", "configs", "launch"},
+    "seisjax.config": {"seisjax.experiment", "seisjax.commands", "seisjax.config_flags", "configs", "launch"},
 }
 NO_PRIVATE_MODULES_OF = {"jax", "jaxlib", "flax", "grain", "optax", "orbax", "tensorstore"}
 DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint"}  # where the import has another name

@@ -14,7 +14,7 @@ import pytest
 import segyio
 import xarray
 
-from seisjax import experiment
+from seisjax.commands.load import load
 from seisjax.config import Experiment
 from seisjax.volumes import open_volume
 
@@ -70,7 +70,7 @@ def test_killed_three_times_equals_unbroken(
         kill_at(step, arguments("train", flag, f"--workdir={broken}"), environment, broken)
     assert launch("train", flag, f"--workdir={broken}").returncode == 0
 
-    a, b = (jax.tree.leaves(experiment.load(run, "last").state) for run in (unbroken, broken))
+    a, b = (jax.tree.leaves(load(run, "last").state) for run in (unbroken, broken))
     assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
     assert metrics(unbroken) == metrics(broken)
 

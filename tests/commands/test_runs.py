@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 
 from seisjax import experiment
+from seisjax.commands.evaluate import evaluate
+from seisjax.commands.load import load
+from seisjax.commands.plan import plan
+from seisjax.commands.train import train
 from seisjax.config import Experiment
+from seisjax.data import training_batches
 from seisjax.errors import UserError
 
 
 def parameters(workdir: Path, checkpoint: str = "last") -> dict[str, np.ndarray]:
     """The parameters of a run's checkpoint by name."""
-    state = experiment.load(workdir, checkpoint).state
+    state = load(workdir, checkpoint).state
     leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -37,7 +42,7 @@ def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
     mesh = experiment.make_mesh(config, survey, config.data.batch_size)
     segmenter = experiment.make_segmenter(config, survey, mesh, {"mean": 0.0, "std": 70.0})
     state = segmenter.init()
-    batches = experiment.training_batches(
+    batches = training_batches(
         experiment.training_source(config, survey),
         batch_size=config.data.batch_size,
         mesh=mesh,
@@ -55,12 +60,12 @@ def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
 
 def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp_path: Path):
     config.train.figures = True
-    summary = experiment.train(config, tmp_path / "run", "train")
+    summary = train(config, tmp_path / "run", "train")
     assert "trained 12 steps" in summary
     rows = lines(tmp_path / "run")
-    train = [row for row in rows if row["split"] == "train"]
-    assert [row["step"] for row in train] == [2, 4, 6, 8, 10, 12]
-    assert train[-1]["loss"] < 0.8 * train[0]["loss"]
+    logged = [row for row in rows if row["split"] == "train"]
+    assert [row["step"] for row in logged] == [2, 4, 6, 8, 10, 12]
+    assert logged[-1]["loss"] < 0.8 * logged[0]["loss"]
     assert [row["step"] for row in rows if row["split"] == "validation"] == [6, 12]
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert {"command", "versions", "git_commit", "devices", "data_fingerprint"} <= run.keys()
@@ -70,8 +75,8 @@ def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp
 
 
 def test_evaluation_has_the_contracts_keys_and_exact_counts(config: Experiment, tmp_path: Path):
-    experiment.train(config, tmp_path / "run", "train")
-    experiment.evaluate(tmp_path / "run", "test", "best")
+    train(config, tmp_path / "run", "train")
+    evaluate(tmp_path / "run", "test", "best")
     result = json.loads((tmp_path / "run" / "evaluation_test.json").read_text())
     for name in ("iou", "precision", "recall", "f1"):
         assert len(result[f"{name}_per_class"]) == 3
@@ -85,12 +90,12 @@ def test_evaluation_has_the_contracts_keys_and_exact_counts(config: Experiment, 
 
 
 def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path):
-    experiment.train(config, tmp_path / "unbroken", "train")
+    train(config, tmp_path / "unbroken", "train")
     # 3 is between two log steps: what was summed until then must not be lost.
     for stop in (3, 7, 12):
         config.train.num_steps = stop
         config.optimizer.decay_steps = 12
-        experiment.train(config, tmp_path / "broken", "train")
+        train(config, tmp_path / "broken", "train")
     a, b = parameters(tmp_path / "unbroken"), parameters(tmp_path / "broken")
     # The same schedule by another name, so that only the stops differ.
     assert all(np.array_equal(a[name], b[name]) for name in a)
@@ -127,11 +132,11 @@ def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     config.data.window = (8, 16, 32)
     config.data.batch_size = 2
     config.train.num_steps = 2
-    assert "trained 2 steps" in experiment.train(config, tmp_path / "run", "train")
+    assert "trained 2 steps" in train(config, tmp_path / "run", "train")
 
 
 def test_plan_writes_nothing_and_names_the_numbers(config: Experiment):
-    text = experiment.plan(config)
+    text = plan(config)
     assert "(8, 1, 16, 36, 1)" in text
     assert "parameters" in text
     assert "data.window = [1, 16, 36]" in text
@@ -163,18 +168,18 @@ def test_bad_input_is_named_before_anything_is_written(
     setattr(getattr(config, section), name, value)
     config.mesh.data = 4
     with pytest.raises(UserError, match=message) as error:
-        experiment.train(config, tmp_path / "run", "train")
+        train(config, tmp_path / "run", "train")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_workdir_of_another_config_is_refused_by_name(config: Experiment, tmp_path: Path):
     config.train.num_steps = 2
-    experiment.train(config, tmp_path / "run", "train")
+    train(config, tmp_path / "run", "train")
     before = (tmp_path / "run" / "config.json").read_bytes()
     config.seed, config.data.window = 1, (1, 8, 36)
     with pytest.raises(UserError, match=r"seed \(was 0, now 1\), data.window") as error:
-        experiment.train(config, tmp_path / "run", "train")
+        train(config, tmp_path / "run", "train")
     assert "\n" not in str(error.value)
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
@@ -182,11 +187,11 @@ def test_a_workdir_of_another_config_is_refused_by_name(config: Experiment, tmp_
 def test_a_folder_of_something_else_is_left_alone(config: Experiment, tmp_path: Path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(UserError, match="holds files but no run"):
-        experiment.train(config, tmp_path, "train")
+        train(config, tmp_path, "train")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_a_loss_that_explodes_names_the_step(config: Experiment, tmp_path: Path):
     config.optimizer.learning_rate, config.optimizer.clip_norm, config.model.norm = 1e30, 0.0, "none"
     with pytest.raises(UserError, match=r"not finite at step \d"):
-        experiment.train(config, tmp_path / "run", "train")
+        train(config, tmp_path / "run", "train")

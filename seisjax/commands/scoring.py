@@ -1,0 +1,90 @@
+"""The scores of a network on a split, and its panels: for validation while it trains, and for evaluation later."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from seisjax.baselines import make_baselines
+from seisjax.config import Experiment
+from seisjax.conventions import IGNORE, VERTICAL_AXES
+from seisjax.data import GridWindows, evaluation_batches
+from seisjax.evaluation import evaluate_baselines, evaluate_batches
+from seisjax.experiment import Segmenter, Survey, num_classes, space_axis, split_source
+from seisjax.geometry import Box
+from seisjax.reporting import figures
+from seisjax.training.state import State
+from seisjax.training.step import Batch
+
+
+def run_evaluation(
+    config: Experiment, survey: Survey, segmenter: Segmenter, state: State, split: str, *, baselines: bool
+) -> tuple[dict[str, Any], tuple[Batch, jax.Array]]:
+    """The network's scores on a split, and its first batch with the predicted classes.
+
+    `baselines`: score trivial predictors beside it.
+    """
+    source = split_source(config, survey, split)
+    batches = evaluation_batches(
+        source,
+        batch_size=config.evaluate.batch_size or config.data.batch_size,
+        mesh=segmenter.mesh,
+        space_dim=space_axis(config, survey) + 1,
+        num_threads=config.data.num_threads,
+        prefetch=config.data.prefetch,
+    )
+    shown: list[tuple[Batch, jax.Array]] = []
+
+    def evaluate_step(batch: Batch) -> dict[str, jax.Array]:
+        output = segmenter.evaluate_step(state["params"], state["rest"], batch)
+        if not shown:
+            shown.append((batch, output["classes"]))
+        return output
+
+    common = {
+        "num_classes": num_classes(config),
+        "boundaries": survey.volume.axes[-1].name in VERTICAL_AXES,
+    }
+    try:
+        scores = evaluate_batches(batches, evaluate_step, num_windows=len(source), **common)
+    finally:
+        batches.close()
+    if baselines:
+        region, train = survey.regions[split], survey.regions["train"]
+        predictors = make_baselines(survey.volume, config.data.labels, train, region, common["num_classes"])
+        scores["baselines"] = evaluate_baselines(predictors, _label_windows(config, survey, split), **common)
+    return scores, shown[0]
+
+
+def _label_windows(config: Experiment, survey: Survey, split: str) -> Iterator[tuple[Box, np.ndarray]]:
+    """The boxes that tile a split, cut to it, with their labels; IGNORE where there is no data."""
+    region = survey.regions[split]
+    for window in GridWindows(region, survey.window):
+        box = window.intersect(region)
+        labels = survey.volume.read_labels(config.data.labels, box)
+        labels[np.isnan(survey.volume.read_amplitude(box))] = IGNORE
+        yield box, labels
+
+
+def cropped(survey: Survey, *arrays: Any) -> list[np.ndarray]:
+    """Arrays (B, *padded window, ...) on the host, cut to the window."""
+    inside = (slice(None), *(slice(side) for side in survey.window))
+    return [np.asarray(array)[inside] for array in arrays]
+
+
+def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, batch: Batch, classes: jax.Array, title: str) -> None:
+    """Draw the first windows of a batch: input, label and predicted classes."""
+    images = segmenter.network.inputs(batch["image"])
+    figures.panels(
+        path,
+        *cropped(survey, images, batch["labels"], classes),
+        axes_names=[axis.name for axis in survey.volume.axes],
+        class_names=survey.class_names,
+        title=title,
+    )
+
+
+def rounded(values: list[float | None]) -> str:
+    return " ".join("-" if value is None else f"{value:.3f}" for value in values)
