@@ -18,12 +18,14 @@ _STATE = "state"
 class Checkpoints:
     """The checkpoints under `directory`: a state a step, with the validation loss and a JSON record of its own.
 
-    Saving is asynchronous; `wait` and `close` raise what a write that failed in the meantime had to say.
+    Saving is asynchronous; the next call raises UserError where a write failed in the meantime.
     A checkpoint that was being written when the process died is never listed, and is cleaned up on opening.
     """
 
     def __init__(self, directory: Path):
         policies = ocp.training.preservation_policies
+        self._directory = directory
+        self._failed = False
         self._pending: Any = None
         self._checkpointer = ocp.training.Checkpointer(
             str(directory.absolute()),
@@ -66,10 +68,19 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Wait for the save under way. Raises OSError and the like where it failed."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
+        """Wait for the save under way. Raises UserError where it failed; the checkpoints before it are whole."""
+        if self._pending is None:
+            return
+        pending, self._pending = self._pending, None
+        try:
             pending.result()
+        except Exception as error:  # storage fails in as many ways as there are storages
+            self._failed = True
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"{self._directory}: a checkpoint cannot be written ({reason}); the one before it is whole. "
+                "Make room there, then start the same command again"
+            ) from error
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record saved with `step`."""
@@ -87,10 +98,12 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for the save under way and let go of the directory."""
+        self.wait()
         try:
-            self.wait()
-        finally:
             self._checkpointer.close()
+        except Exception:
+            if not self._failed:  # otherwise it is the failure that `wait` told of already
+                raise
 
 
 def _loss(metrics: Any) -> float:

@@ -33,13 +33,18 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # libraries tell every step of a checkpoint otherwise
+        # Libraries tell every step of a checkpoint, and of its failure, which reaches the user as one line.
+        logging.set_verbosity(logging.FATAL)
     try:
         main(argv)
     except UserError as error:
         if logging.get_verbosity() >= logging.DEBUG:
             traceback.print_exc()
         _fail(str(error))
+    except OSError as error:  # a full disk, a missing permission: the system's, not the code's
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; make room or choose another place")
     except KeyboardInterrupt:
         _fail("interrupted")
 

@@ -77,16 +77,18 @@ def run_steps(
     for step in range(int(state["step"]) + 1, schedule.num_steps + 1):
         while len(under_way) >= _IN_FLIGHT:
             under_way.popleft().block_until_ready()
+            pace.count()
         with pace.waiting(under_way):
             batch = next(batches)
         state, metrics = train_step(state, batch)
         under_way.append(metrics["loss"])
-        pace.count()
         actions.advance(step, pace.samples_per_second, pace.waiting_share)
 
         reason = actions.stop_requested() or _out_of_time(started, schedule.max_minutes)
         if schedule.logs(step):
             totals = _checked(state)
+            pace.count(len(under_way))
+            under_way.clear()
             actions.log(step, totals, pace.samples_per_second, pace.waiting_share)
             state = actions.clear(state)
             pace.restart()
@@ -124,8 +126,8 @@ class _Pace:
     def restart(self) -> None:
         self._since, self._steps, self._waited = time.monotonic(), 0, 0.0
 
-    def count(self) -> None:
-        self._steps += 1
+    def count(self, steps: int = 1) -> None:
+        self._steps += steps
 
     @contextlib.contextmanager
     def waiting(self, under_way: deque[jax.Array]) -> Iterator[None]:

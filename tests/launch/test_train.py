@@ -199,3 +199,17 @@ def test_labels_that_are_all_unknown_are_refused(config: Experiment, config_file
     line = error_line(launch("train", f"--config={config_file(config)}", f"--workdir={tmp_path}/run"))
     assert "data.train" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run_with_one_line(
+    config: Experiment, config_file, launch: Launch, tmp_path: Path
+):
+    config.train.checkpoint_every = 3
+    flags = [f"--config={config_file(config)}", f"--workdir={tmp_path}/run"]
+    result = launch("train", *flags, limit=20_000)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "a checkpoint cannot be written" in result.stderr.splitlines()[-1]
+    # With room again the same command starts from the last whole checkpoint: here, from none.
+    result = launch("train", *flags)
+    assert "trained 12 steps" in result.stdout, result.stderr

@@ -1,0 +1,115 @@
+"""The Penobscot experiment whole: from two SEG-Y files to scores, a predicted survey and the figures of docs/penobscot.md.
+
+    python benchmarks/penobscot.py --data=FOLDER --work=runs/penobscot
+
+FOLDER holds amplitude.segy and facies.segy (Baroni et al. 2020, Zenodo 3924682). Each step is one of the commands of
+`launch/`; what is there already is kept, so that a stopped run goes on. On two CPU cores it takes about an hour.
+"""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import segyio
+from absl import app, flags
+
+from seisjax.files import write_json
+from seisjax.geometry import parse_region
+from seisjax.reporting import figures
+from seisjax.volumes import Volume, open_volume
+
+DATA = flags.DEFINE_string("data", None, "folder with amplitude.segy and facies.segy", required=True)
+WORK = flags.DEFINE_string("work", "runs/penobscot", "folder for volume, runs and prediction")
+MINUTES = flags.DEFINE_float("max_minutes", 40.0, "limit of each training")
+IMAGES = flags.DEFINE_string("images", "docs/images", "folder for the figures")
+OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
+
+LAUNCH = Path(__file__).resolve().parent.parent / "launch"
+STEPS = {"inline": 600, "crossline": 1200}
+SECTIONS = {"inline": "inline:1087", "crossline": "crossline:1372"}
+PREDICTED = "crossline"  # the split whose network predicts the survey
+
+
+def main(argv: list[str]) -> None:
+    """Ingest, train and evaluate both splits, predict, check, draw."""
+    del argv
+    work, data = Path(WORK.value), Path(DATA.value)
+    survey, prediction, segy = work / "survey.zarr", work / "prediction.zarr", work / "prediction.segy"
+    if not survey.exists():
+        launch("ingest", input=data / "amplitude.segy", labels=data / "facies.segy", output=survey)
+    scores = {}
+    for split, steps in STEPS.items():
+        run = work / split
+        launch(
+            "train",
+            f"--config={LAUNCH.parent}/configs/penobscot_facies.py:{split}",
+            f"--config.data.volume={survey}",
+            f"--config.train.num_steps={steps}",
+            f"--config.train.max_minutes={MINUTES.value}",
+            workdir=run,
+        )
+        launch("evaluate", workdir=run, split="test")
+        scores[split] = json.loads((run / "evaluation_test.json").read_text())
+    if not prediction.exists():
+        launch("predict", workdir=work / PREDICTED, output=prediction, segy=segy)
+    check_opened(survey, prediction)
+    check_headers(data / "amplitude.segy", segy)
+    draw(open_volume(survey), open_volume(prediction), Path(IMAGES.value))
+    if OUTPUT.value:
+        write_json(Path(OUTPUT.value), scores)
+
+
+def launch(name: str, *arguments: str, **named: object) -> None:
+    """Run a command; end with its status where it fails."""
+    command = [sys.executable, str(LAUNCH / f"{name}.py"), *arguments, *(f"--{k}={v}" for k, v in named.items())]
+    print("$", *command, flush=True)
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        sys.exit(status)
+
+
+def check_opened(survey: Path, prediction: Path) -> None:
+    """Open both stores with xarray, a warning being an error."""
+    import xarray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        a, b = xarray.open_zarr(survey), xarray.open_zarr(prediction)
+        agree = float((a["labels_facies"] == b["pred_class"]).mean())
+    print(f"xarray opens amplitude {a['amplitude'].shape}, labels and prediction; they agree on {agree:.4f} of samples")
+
+
+def check_headers(template: Path, written: Path) -> None:
+    """Every trace header of the written file equals the template's, and so does the binary header but for the format."""
+    with segyio.open(str(template), ignore_geometry=True) as a, segyio.open(str(written), ignore_geometry=True) as b:
+        assert a.tracecount == b.tracecount, "trace counts differ"
+        different = sum(dict(x) != dict(y) for x, y in zip(a.header[:], b.header[:], strict=True))
+        fields = [str(key) for key in a.bin if a.bin[key] != b.bin[key]]
+    print(f"{written.name}: {different} of {a.tracecount} trace headers differ; binary header differs in {fields}")
+    assert different == 0, "trace headers differ"
+
+
+def draw(survey: Volume, prediction: Volume, folder: Path) -> None:
+    """Sections with label and prediction, along an inline and a crossline of the test part."""
+    for name, region in SECTIONS.items():
+        box = parse_region(region, survey.axes)
+        keep = [i for i, side in enumerate(box.shape) if side > 1]
+        horizontal, vertical = (survey.axes[i] for i in keep)
+        figures.section(
+            folder / f"penobscot_{name}.png",
+            np.squeeze(survey.read_amplitude(box)),
+            (horizontal, vertical),
+            class_names=survey.class_names("facies"),
+            overlays={
+                "label": np.squeeze(survey.read_labels("facies", box)),
+                "prediction": np.squeeze(prediction.read("pred_class", box)),
+            },
+            title=f"Penobscot, {name} {region.partition(':')[2]}: trained on crosslines 1000-1199 only",
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)
