@@ -1,4 +1,4 @@
-"""The Penobscot experiment whole: from two SEG-Y files to scores, a predicted survey and the figures of docs/penobscot.md.
+"""The Penobscot experiment whole: from two SEG-Y files to scores, a predicted survey and figures for docs/penobscot.md.
 
     python benchmarks/penobscot.py --data=FOLDER --work=runs/penobscot
 
@@ -83,7 +83,7 @@ def check_opened(survey: Path, prediction: Path) -> None:
 
 
 def check_headers(template: Path, written: Path) -> None:
-    """Every trace header of the written file equals the template's, and so does the binary header but for the format."""
+    """Every trace header of the written file equals the template's; say where the binary header differs."""
     with segyio.open(str(template), ignore_geometry=True) as a, segyio.open(str(written), ignore_geometry=True) as b:
         assert a.tracecount == b.tracecount, "trace counts differ"
         different = sum(dict(x) != dict(y) for x, y in zip(a.header[:], b.header[:], strict=True))
