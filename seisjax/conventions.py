@@ -1,4 +1,6 @@
-"""Names and numbers that every floor agrees on."""
+"""Names, numbers and colours that every floor agrees on."""
+
+import colorsys
 
 # Label value of samples that take no part in loss, gradient or metric; also the fill value of label arrays.
 IGNORE = 255
@@ -23,3 +25,17 @@ SPACE = "space"
 INITIALISE = 0
 AUGMENT = 1
 DROPOUT = 2
+
+# Okabe & Ito (2008) without black, then Tol's muted scheme (2021): told apart with every common kind of colour vision.
+_COLORS = (
+    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#882255"),
+    *("#44AA99", "#332288", "#999933", "#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100"),
+)
+
+
+def class_colors(num_classes: int) -> list[str]:
+    """A colour "#RRGGBB" for every class; beyond the palette, hues all around the circle."""
+    if num_classes <= len(_COLORS):
+        return list(_COLORS[:num_classes])
+    hues = (colorsys.hsv_to_rgb(i / num_classes, 0.8, 0.6 + 0.3 * (i % 2)) for i in range(num_classes))
+    return ["#" + "".join(f"{round(255 * part):02X}" for part in rgb) for rgb in hues]

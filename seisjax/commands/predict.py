@@ -7,7 +7,7 @@ import numpy as np
 
 from seisjax.commands.load import Trained, load
 from seisjax.config import Experiment, from_dict
-from seisjax.conventions import PRED_CLASS
+from seisjax.conventions import PRED_CLASS, class_colors
 from seisjax.errors import UserError
 from seisjax.experiment import num_classes
 from seisjax.geometry import Box, Lattice, Shape, format_region, lattice_stride, parse_region
@@ -61,6 +61,7 @@ def predict(workdir: Path, request: Prediction) -> str:
             batch_size=batch_size,
             num_classes=num_classes(run.config),
             class_names=run.record["class_names"],
+            class_colors=class_colors(num_classes(run.config)),
             block_bytes=run.config.predict.block_mebibytes * 2**20,
             blend=request.blend,
             probability_dtype=run.config.predict.probability_dtype,

@@ -12,33 +12,20 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
-from seisjax.conventions import IGNORE
+from seisjax.conventions import IGNORE, class_colors
 from seisjax.files import beside
 from seisjax.geometry import Axis
 
-# Okabe & Ito (2008) without black, then Tol's muted scheme (2021): told apart with every common kind of colour vision.
-_COLORS = (
-    *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#882255"),
-    *("#44AA99", "#332288", "#999933", "#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100"),
-)
 _IGNORED = "#9A9A9A"  # samples without a label
 _NO_DATA = "#FBEBC8"  # samples without an amplitude
 _DPI = 130
 _MAX_EXAMPLES = 4
 _MAX_SAMPLES = 1500  # drawn along a side; a longer one is thinned
-
-
-def class_colors(num_classes: int) -> list[str]:
-    """A colour "#RRGGBB" for every class."""
-    if num_classes <= len(_COLORS):
-        return list(_COLORS[:num_classes])
-    spread = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, num_classes))
-    return [to_hex(color) for color in spread]
 
 
 def first_batch(

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 import tensorstore as ts
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK, class_colors
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape, tiles
 from seisjax.volumes import metadata as zarr
@@ -331,6 +331,7 @@ class Volume:
                 f"{self.url}/{name}: holds value {counter.counts.shape[-1] - 1} but has {len(classes)} classes "
                 f"(0 to {len(classes) - 1}, {IGNORE} = unlabelled); name more classes or mend the labels"
             )
+        info.attributes.setdefault("class_colors", class_colors(len(classes)))
         counter.ensure(len(classes))
         # Names of its own: xarray wants one size a name in the whole group.
         dimensions = [f"{label}_{axis}_chunk" for axis in info.dimension_names] + [f"{label}_class"]

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
-from seisjax.conventions import IGNORE
+from seisjax.conventions import IGNORE, class_colors
 from seisjax.errors import UserError
 from seisjax.geometry import Axis
 from seisjax.reporting import figures
@@ -37,9 +37,9 @@ def windows(*shape: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_class_colors_are_distinct_and_steady() -> None:
     for count in (1, 2, 8, 16, 40):
-        colors = figures.class_colors(count)
+        colors = class_colors(count)
         assert len(colors) == len(set(colors)) == count
-    assert figures.class_colors(8)[:2] == figures.class_colors(2)
+    assert class_colors(8)[:2] == class_colors(2)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 24, 40), (1, 24, 1, 40), (1, 6, 24, 40), (1, 24, 40), (1, 1, 1, 40)])
@@ -48,7 +48,7 @@ def test_windows_of_any_kind_are_drawn_downwards(tmp_path: Path, shape: tuple[in
     names = ("inline", "crossline", "time")[-len(shape) + 1 :]
     path = tmp_path / "figures" / "panels.png"
     figures.panels(path, images, labels, labels, names, NAMES, probability=labels.astype(np.float32))
-    shallow, deep = (rows_of(path, color).mean() for color in figures.class_colors(2))
+    shallow, deep = (rows_of(path, color).mean() for color in class_colors(2))
     assert shallow < deep
     assert [file.name for file in path.parent.iterdir()] == ["panels.png"]
 
