@@ -120,13 +120,14 @@ class _Run:
             plan.num_steps, plan.log_every, plan.evaluate_every, plan.checkpoint_every, plan.max_minutes
         )
         actions = Actions(self._log, self._validate, self._save, self._clear, self._advance, lambda: self.stop_signal)
-        signal.signal(signal.SIGTERM, self._stop)
+        before = signal.signal(signal.SIGTERM, self._stop)
         try:
             stream = self._checked_first(batches) if self.first_step == 0 else batches
             state, reason = run_steps(
                 state, stream, self.segmenter.train_step, schedule, actions, config.data.batch_size
             )
         finally:
+            signal.signal(signal.SIGTERM, before)
             batches.close()
         self.checkpoints.wait()
         return self._summary(int(state["step"]), reason)
@@ -142,6 +143,7 @@ class _Run:
         first = next(batches)
         if self.draws:
             images, labels = (np.asarray(x) for x in self.segmenter.prepare(first, 0))
+            images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
             figures.first_batch(
                 self.figures / "first_batch.png",
                 *cropped(self.survey, images, labels),
