@@ -55,6 +55,7 @@ class Model:
     norm: str = "group"  # "group" | "batch" | "instance" | "none"
     activation: str = "relu"  # "relu" | "leaky_relu" | "gelu" | "silu"
     dropout: float = 0.0  # share of features dropped in the bottleneck
+    vertical_position: bool = False  # a second input: the place of each sample along the window's last axis, -1 to 1
     remat: bool = False  # recompute each block's activations in the backward pass: less memory, more time
 
 

@@ -176,7 +176,7 @@ def _make_network(
     model = config.model
     make_unet = functools.partial(
         UNet,
-        1,
+        1 + model.vertical_position,
         model.num_classes,
         spatial_ndim=sum(side > 1 for side in survey.window),
         base_features=model.base_features,
@@ -188,7 +188,9 @@ def _make_network(
         dtype=jnp.dtype(config.precision.compute),
     )
     init_parameters, graphdef = steps.initializer(make_unet)
-    network = steps.Network(graphdef, survey.padded, statistics["mean"], statistics["std"], config.data.clip)
+    network = steps.Network(
+        graphdef, survey.padded, statistics["mean"], statistics["std"], config.data.clip, model.vertical_position
+    )
     return init_parameters, network
 
 

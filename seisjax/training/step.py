@@ -30,6 +30,8 @@ class Network:
 
     graphdef: the NNX definition; mean, std, clip: of the training data; window: sides of the padded window. Sides of 1
     are dropped before the network and put back after it, so that a section of a volume is an image.
+    vertical_position: whether the network is also told where along the window's last axis a sample lies, from -1 to 1
+    (after CoordConv, Liu et al. 2018, arXiv 1807.03247): where windows are whole traces, depth is half the answer.
     """
 
     graphdef: nnx.GraphDef
@@ -37,6 +39,7 @@ class Network:
     mean: float
     std: float
     clip: float
+    vertical_position: bool = False
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """Normalised images of the same shape; 0 where there is no data."""
@@ -50,6 +53,9 @@ class Network:
         model = nnx.merge(self.graphdef, params, rest)
         sides = [side for side in self.window if side > 1]
         x = images.reshape(len(images), *sides, images.shape[-1])
+        if self.vertical_position:
+            position = jnp.linspace(-1.0, 1.0, sides[-1], dtype=x.dtype)[:, None]
+            x = jnp.concatenate([x, jnp.broadcast_to(position, (*x.shape[:-1], 1))], axis=-1)
         if dropout is None:
             model.eval()
             y = model(x)

@@ -131,6 +131,7 @@ def test_accumulation_equals_the_large_batch(config: Experiment):
 def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     config.data.window = (8, 16, 32)
     config.data.batch_size = 2
+    config.model.vertical_position = True
     config.train.num_steps = 2
     assert "trained 2 steps" in train(config, tmp_path / "run", "train")
 
