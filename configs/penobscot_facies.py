@@ -29,18 +29,18 @@ def get_config(arg: str | None = None) -> Experiment:
     # Whole traces, for the order of the facies from top to bottom tells them apart; as wide as the validation, since
     # a network with group norm does not take half-empty windows well.
     config.data.window = (1, 48, 1501)
-    config.data.batch_size = 8
+    config.data.batch_size = 4
     config.augment.flip_axes = ("crossline",)
     config.augment.gain = 0.1
     config.augment.noise = 0.1
     config.model.base_features = 8
-    config.model.levels = 5
+    config.model.levels = 6
     config.model.num_classes = 8
     config.model.vertical_position = True
     config.loss.name = "cross_entropy+dice"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 30
-    config.train.num_steps = 700
-    config.train.evaluate_every = 100
-    config.train.checkpoint_every = 100
+    config.train.num_steps = 1400
+    config.train.evaluate_every = 200
+    config.train.checkpoint_every = 200
     return config

@@ -31,8 +31,8 @@ def get_config(arg: str | None = None) -> Experiment:
     config.loss.name = "cross_entropy+dice"
     config.optimizer.learning_rate = 3e-3
     config.optimizer.warmup_steps = 20
-    config.train.num_steps = 300
+    config.train.num_steps = 200
     config.train.log_every = 10
-    config.train.evaluate_every = 100
-    config.train.checkpoint_every = 100
+    config.train.evaluate_every = 50
+    config.train.checkpoint_every = 50
     return config
