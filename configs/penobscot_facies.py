@@ -38,9 +38,10 @@ def get_config(arg: str | None = None) -> Experiment:
     config.model.num_classes = 8
     config.model.vertical_position = True
     config.loss.name = "cross_entropy+dice"
-    config.optimizer.learning_rate = 2e-3
+    config.loss.class_weights = (2.0, 1.0, 1.0, 4.0, 4.0, 1.0, 1.0, 1.0)  # water and the two thin facies
+    config.optimizer.learning_rate = 4e-3
     config.optimizer.warmup_steps = 30
-    config.train.num_steps = 1400
+    config.train.num_steps = 850
     config.train.evaluate_every = 200
     config.train.checkpoint_every = 200
     return config

@@ -67,6 +67,10 @@ def open_survey(config: Experiment) -> Survey:
         raise UserError(
             f"{data.volume}: has no labels '{data.labels}'{nearest(data.labels, volume.label_names())}; set data.labels"
         )
+    names = [axis.name for axis in volume.axes]
+    for name in config.augment.flip_axes:
+        if name not in names:
+            raise UserError(f"augment.flip_axes: the volume has no axis '{name}'{nearest(name, names)}")
     regions = resolve_splits(volume, data.train, data.validation, data.test, data.window, data.split_gap)
     check_labelled(volume, data.labels, regions)
     _check_classes(volume, config)
@@ -203,9 +207,6 @@ def _make_optimizer(config: Experiment) -> tuple[optax.Schedule, optax.GradientT
 
 def _make_augmentation(config: Experiment, survey: Survey) -> steps.Augmentation:
     names = [axis.name for axis in survey.volume.axes]
-    unknown = [name for name in config.augment.flip_axes if name not in names]
-    if unknown:
-        raise UserError(f"augment.flip_axes: the volume has no axis '{unknown[0]}'{nearest(unknown[0], names)}")
     options = {
         "flip_axes": [names.index(name) for name in config.augment.flip_axes],
         "polarity": config.augment.polarity,
