@@ -28,7 +28,7 @@ IMAGES = flags.DEFINE_string("images", "docs/images", "folder for the figures")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
-STEPS = {"inline": 600, "crossline": 1200}
+STEPS = {"inline": 400, "crossline": 850}
 SECTIONS = {"inline": "inline:1087", "crossline": "crossline:1372"}
 PREDICTED = "crossline"  # the split whose network predicts the survey
 
