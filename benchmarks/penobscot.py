@@ -28,7 +28,7 @@ IMAGES = flags.DEFINE_string("images", "docs/images", "folder for the figures")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 
 LAUNCH = Path(__file__).resolve().parent.parent / "launch"
-STEPS = {"inline": 400, "crossline": 850}
+SPLITS = ("inline", "crossline")
 SECTIONS = {"inline": "inline:1087", "crossline": "crossline:1372"}
 PREDICTED = "crossline"  # the split whose network predicts the survey
 
@@ -41,13 +41,12 @@ def main(argv: list[str]) -> None:
     if not survey.exists():
         launch("ingest", input=data / "amplitude.segy", labels=data / "facies.segy", output=survey)
     scores = {}
-    for split, steps in STEPS.items():
+    for split in SPLITS:
         run = work / split
         launch(
             "train",
             f"--config={LAUNCH.parent}/configs/penobscot_facies.py:{split}",
             f"--config.data.volume={survey}",
-            f"--config.train.num_steps={steps}",
             f"--config.train.max_minutes={MINUTES.value}",
             workdir=run,
         )
