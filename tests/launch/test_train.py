@@ -137,6 +137,7 @@ def test_from_survey_files_to_a_predicted_volume(
         "--config.data.split_gap=1",
         "--config.data.window=(1,8,32)",
         "--config.model.num_classes=2",
+        "--config.loss.class_weights=()",
         "--config.model.base_features=4",
         "--config.model.levels=3",
         "--config.train.num_steps=20",
