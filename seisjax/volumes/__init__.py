@@ -1,8 +1,9 @@
 """Volumes on disk: sharded Zarr v3 groups with named axes, units, a trace mask, statistics and label indices."""
 
+from seisjax.volumes.creating import create_volume
 from seisjax.volumes.label_index import LabelIndex
 from seisjax.volumes.metadata import ArrayInfo
-from seisjax.volumes.opening import create_volume, open_volume
+from seisjax.volumes.opening import open_volume
 from seisjax.volumes.statistics import ArrayStatistics, StreamingStatistics
 from seisjax.volumes.store import bytes_read, set_cache_size
 from seisjax.volumes.volume import Pending, Volume

@@ -1,20 +1,12 @@
-"""Opening and creating volumes."""
+"""Opening volumes."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from seisjax.conventions import AMPLITUDE, TRACE_MASK
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import metadata as zarr
-from seisjax.volumes.staging import Staging
-from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, storage_errors
+from seisjax.volumes.store import READ_REMEDY, Store, local_path, storage_errors
 from seisjax.volumes.volume import Volume
-
-_DTYPES = ("float32", "float16", "int8", "int16", "int32")
 
 
 def open_volume(url: str | Path) -> Volume:
@@ -41,102 +33,3 @@ def open_volume(url: str | Path) -> Volume:
 def _read_axis(volume: Volume, name: str) -> Axis:
     info = volume.arrays[name]
     return Axis(name, volume.read(name, Box.whole(info.shape)), zarr.unit_of(info.attributes))
-
-
-def create_volume(
-    url: str | Path,
-    axes: Sequence[Axis],
-    *,
-    dtype: Any = "float32",
-    chunk: Sequence[int] | None = None,
-    shard: Sequence[int] | None = None,
-    kind: str = "survey",
-    attributes: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
-) -> Volume:
-    """Start a volume; nobody else sees it before `finish`.
-
-    It gets the axes' coordinate arrays and, unless `dtype` is None, `amplitude` (unwritten: NaN) and `trace_mask` (over
-    all axes but the last; unwritten: True = the trace holds data). `kind` is "survey" or "panels" and chooses the
-    default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
-    Chunks and shards are clipped to the volume, shards rounded to whole chunks.
-    Raises UserError where something stands at `url` that may not be overwritten, and for an impossible type or layout.
-    """
-    url = str(url)
-    path = local_path(url)
-    url = str(path or url)
-    if dtype is not None:
-        _check_dtype(dtype)
-    _check_layout(axes, chunk, shard)
-    _check_free(url, overwrite)
-    shape = tuple(len(axis) for axis in axes)
-    default_chunk, default_shard = zarr.default_layout(shape, kind)
-    chunk, shard = zarr.clip_layout(shape, chunk or default_chunk, shard or default_shard)
-    names = [axis.name for axis in axes]
-    own = {**(attributes or {}), "kind": kind, "axes": names, "chunk": list(chunk), "shard": list(shard)}
-    staging = Staging(path, replace=overwrite) if path else None
-    volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own, staging=staging)
-    try:
-        for axis in axes:
-            labels = _narrow(np.asarray(axis.labels))
-            whole = labels.shape
-            volume.add_array(
-                axis.name,
-                dimension_names=[axis.name],
-                chunk=whole,
-                shard=whole,
-                values=labels,
-                attributes=zarr.unit_attributes(axis.unit),
-            )
-        if dtype is not None:
-            volume.add_array(AMPLITUDE, dtype)
-            volume.add_array(TRACE_MASK, bool, dimension_names=names[:-1], fill=True)
-    except BaseException:
-        volume.abort()
-        raise
-    return volume
-
-
-def _check_dtype(dtype: Any) -> None:
-    try:
-        known = np.dtype(dtype).name in _DTYPES
-    except TypeError:
-        known = False
-    if not known:
-        raise UserError(f"--dtype={dtype}: samples are stored as one of {', '.join(_DTYPES)}")
-
-
-def _check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Sequence[int] | None) -> None:
-    names = ",".join(axis.name for axis in axes)
-    for flag, sides in (("--chunk", chunk), ("--shard", shard)):
-        if sides is not None and (len(sides) != len(axes) or min(sides) < 1):
-            raise UserError(f"{flag}={','.join(map(str, sides))}: give one side above 0 for each of {names}")
-
-
-def _check_free(url: str, overwrite: bool) -> None:
-    """Let nothing be overwritten but a volume, and only where asked for; one that is not local is deleted now."""
-    path = local_path(url)
-    if path is not None and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
-        return
-    if path is not None and not path.is_dir():
-        raise UserError(f"{url}: exists and is a file; choose another --output")
-    store = Store(url)
-    with storage_errors(url, READ_REMEDY):
-        document = store.read_json("zarr.json")
-    if document is None and path is None:
-        return
-    if document is None or zarr.own_attributes(document) is None:
-        raise UserError(f"{url}: exists and is not a volume; choose another --output")
-    if not overwrite:
-        raise UserError(f"{url}: exists; choose another --output or give --overwrite")
-    if path is None:
-        with storage_errors(url, WRITE_REMEDY):
-            store.clear()
-
-
-def _narrow(labels: np.ndarray) -> np.ndarray:
-    """Coordinate labels as MDIO keeps them: int32 where whole numbers of that size, else as float64."""
-    if labels.dtype.kind in "iu":
-        fits = labels.size == 0 or (labels.min() >= -(2**31) and labels.max() < 2**31)
-        return labels.astype(np.int32 if fits else np.int64)
-    return labels.astype(np.float64)
