@@ -7,11 +7,14 @@ One ignore contract: nothing computed from the logits under an IGNORE label reac
 their NaN; without any labelled sample loss and gradient are 0. Everything is float32.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError, nearest
@@ -21,21 +24,28 @@ Scalars = tuple[jax.Array, ...]
 
 @dataclass(frozen=True)
 class Loss:
-    """A sum of `terms` ("cross_entropy", "dice") over classes with these weights (2 classes for one sigmoid logit)."""
+    """A sum of `terms` (names of TERMS) over classes with these weights (2 classes for one sigmoid logit).
+
+    focal_gamma: see `focal`. With a boundary_weight > 0, samples within boundary_radius of a class boundary weigh
+    1 + boundary_weight in the terms that are means over samples: cross_entropy and focal.
+    """
 
     terms: tuple[str, ...]
     class_weights: tuple[float, ...]
+    focal_gamma: float = 2.0
+    boundary_weight: float = 0.0
+    boundary_radius: int = 2
 
     def numerators(self, logits: jax.Array, labels: jax.Array) -> Scalars:
         """One float32 scalar a term. logits (B, *window, classes) or (B, *window, 1), labels (B, *window)."""
         valid = labels != IGNORE
         # Chosen before anything is computed of them: what stands under IGNORE has then no gradient either.
         logits = jnp.where(valid[..., None], logits.astype(jnp.float32), 0.0)
-        return tuple(_TERMS[term][0](logits, labels, self.class_weights) for term in self.terms)
+        return tuple(TERMS[term][0](self, logits, labels) for term in self.terms)
 
     def denominators(self, labels: jax.Array) -> Scalars:
         """One float32 scalar a term, of labels (B, *window)."""
-        return tuple(_TERMS[term][1](labels, self.class_weights) for term in self.terms)
+        return tuple(TERMS[term][1](self, labels) for term in self.terms)
 
     @staticmethod
     def total(numerators: Sequence[jax.Array], denominators: Sequence[jax.Array]) -> jax.Array:
@@ -44,44 +54,191 @@ class Loss:
         return sum((jnp.where(d > 0, n / jnp.where(d > 0, d, 1.0), 0.0) for n, d in pairs), start=jnp.float32(0))
 
 
-def make_loss(name: str, num_classes: int, class_weights: Sequence[float] = ()) -> Loss:
-    """The loss of this name: "cross_entropy", "dice", or both joined by "+".
+@dataclass(frozen=True)
+class DeepSupervision:
+    """A loss at several resolutions, each half as fine as the one before, as numerators and denominators too.
+
+    After Lee et al. (2015, arXiv 1409.5185), with the weights of nnU-Net (Isensee et al. 2021,
+    doi:10.1038/s41592-020-01008-z): the k-th coarser resolution weighs 1 / 2^k, and all add up to 1. It is scored
+    against `coarser_labels`; boundaries are then near within boundary_radius / 2^k of its samples, at least 1.
+    resolutions: how many, the finest included; with 1 it is the loss itself.
+    """
+
+    loss: Loss
+    resolutions: int
+
+    def numerators(self, logits: Sequence[jax.Array], labels: jax.Array) -> Scalars:
+        """One scalar a term and resolution, times its weight: `Loss.total` of them is the loss.
+
+        logits, the finest first: (B, *window / 2^k, outputs), sides rounded up; labels (B, *window).
+        """
+        scales = list(self._scales(labels))
+        weight = 1 / sum(2.0**-k for k in range(len(scales)))
+        parts = zip(scales, logits, strict=True)
+        return tuple(
+            weight / 2**k * n for k, ((loss, labels), x) in enumerate(parts) for n in loss.numerators(x, labels)
+        )
+
+    def denominators(self, labels: jax.Array) -> Scalars:
+        """One scalar a term and resolution, of labels (B, *window)."""
+        return tuple(d for loss, labels in self._scales(labels) for d in loss.denominators(labels))
+
+    def _scales(self, labels: jax.Array) -> Iterator[tuple[Loss, jax.Array]]:
+        classes = len(self.loss.class_weights)
+        for k in range(self.resolutions):
+            loss = replace(self.loss, boundary_radius=max(self.loss.boundary_radius >> k, 1))
+            yield loss, coarser_labels(labels, 2**k, classes) if k else labels
+
+
+def make_loss(
+    name: str,
+    num_classes: int,
+    class_weights: Sequence[float] = (),
+    *,
+    focal_gamma: float = 2.0,
+    boundary_weight: float = 0.0,
+    boundary_radius: int = 2,
+) -> Loss:
+    """The loss of this name: "cross_entropy", "focal", "dice", "generalized_dice", or several joined by "+".
 
     num_classes: outputs of the network; 1 is one sigmoid logit, for two classes. Labels are below the number of
     classes, or IGNORE. class_weights: one a class; empty: all 1.
-    Raises UserError for an unknown name, and for weights that are too many, too few, negative or all 0.
+    Raises UserError for an unknown or repeated name, for weights that are too many, too few, negative or all 0, and
+    for a negative focal_gamma or boundary_weight or a boundary_radius below 1.
     """
     terms = tuple(name.split("+"))
     for term in terms:
-        if term not in _TERMS:
-            raise UserError(f"loss.name: unknown loss '{term}'{nearest(term, _TERMS)}")
+        if term not in TERMS:
+            raise UserError(f"loss.name: unknown loss '{term}'{nearest(term, TERMS)}")
+    if len(set(terms)) < len(terms):
+        raise UserError(f"loss.name='{name}': names a loss twice; name each once")
     classes = max(num_classes, 2)
     weights = tuple(float(weight) for weight in class_weights) or (1.0,) * classes
     if len(weights) != classes:
         raise UserError(f"loss.class_weights: {len(weights)} weights for {classes} classes; give one a class")
     if min(weights) < 0 or max(weights) == 0:
         raise UserError("loss.class_weights: weights must be 0 or more, and one above 0")
-    return Loss(terms, weights)
+    for field, value, least in (
+        ("focal_gamma", focal_gamma, 0),
+        ("boundary_weight", boundary_weight, 0),
+        ("boundary_radius", boundary_radius, 1),
+    ):
+        if not value >= least:
+            raise UserError(f"loss.{field}: {value} is too small; give {least} or more")
+    return Loss(terms, weights, focal_gamma, boundary_weight, boundary_radius)
 
 
-def _cross_entropy(logits: jax.Array, labels: jax.Array, weights: Sequence[float]) -> jax.Array:
-    """Sum over labelled samples of the class's weight times -log of its probability."""
+_RARITY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": np.ones_like,
+    "inverse": lambda counts: 1 / counts,
+    "inverse_sqrt": lambda counts: 1 / np.sqrt(counts),
+}
+
+
+def class_weights(counts: Sequence[int] | np.ndarray, kind: str) -> tuple[float, ...]:
+    """Weights from the number of labelled samples of each class: the mean over the classes that are there is 1.
+
+    kind: "inverse" of the number, its square root "inverse_sqrt", or "none": all 1. A class without a sample weighs 1:
+    where it does turn up (in a validation part), it counts as the average class does.
+    Raises UserError for another kind.
+    """
+    if kind not in _RARITY:
+        raise UserError(f"loss.class_weighting: unknown weighting '{kind}'{nearest(kind, _RARITY)}")
+    counts = np.asarray(counts, np.float64)
+    weights, present = np.ones_like(counts), counts > 0
+    rarity = _RARITY[kind](counts[present])
+    weights[present] = rarity / rarity.mean() if rarity.size else rarity
+    return tuple(weights.tolist())
+
+
+def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
+    """The most common class among the labelled samples of each block of `block` samples a side; IGNORE without any.
+
+    labels (B, *window) to (B, *window / block), sides rounded up; sides of 1 stay. Of classes alike in number the
+    first is taken.
+    """
+    sides = labels.shape[1:]
+    blocks = [1 if side == 1 else block for side in sides]
+    short = [-side % b for side, b in zip(sides, blocks, strict=True)]
+    if any(short):
+        labels = jnp.pad(labels, [(0, 0), *((0, n) for n in short)], constant_values=IGNORE)
+    split = [n for side, b in zip(labels.shape[1:], blocks, strict=True) for n in (side // b, b)]
+    labels = labels.reshape(len(labels), *split)
+    inside = tuple(range(2, labels.ndim, 2))
+    most = jnp.zeros([n for i, n in enumerate(labels.shape) if i not in inside], jnp.int32)
+    result = jnp.full(most.shape, IGNORE, labels.dtype)
+    for c in range(classes):
+        count = (labels == c).sum(inside, dtype=jnp.int32)
+        result = jnp.where(count > most, jnp.asarray(c, labels.dtype), result)
+        most = jnp.maximum(most, count)
+    return result
+
+
+def near_boundary(labels: jax.Array, radius: int) -> jax.Array:
+    """Where (B, *window) a labelled sample lies within `radius` samples, along every axis, of a class boundary.
+
+    A boundary runs between two neighbours (across corners too) that are labelled with different classes: IGNORE makes
+    none. radius 1 is the samples on either side of it.
+    """
+    valid = labels != IGNORE
+    highest = _pooled(jnp.where(valid, labels, 0), 1, lax.max, 0)
+    lowest = _pooled(labels, 1, lax.min, IGNORE)
+    edge = valid & (highest > lowest)
+    return valid & _pooled(edge, radius - 1, lax.bitwise_or, False)
+
+
+def _pooled(x: jax.Array, radius: int, function: Callable[..., Any], start: int | bool) -> jax.Array:
+    """`function` over all samples within `radius` along every axis, one axis after the other."""
+    for axis in range(1, x.ndim):
+        if x.shape[axis] > 1 and radius > 0:
+            window = [1 + 2 * radius if i == axis else 1 for i in range(x.ndim)]
+            x = lax.reduce_window(x, np.asarray(start, x.dtype), function, window, [1] * x.ndim, "SAME")
+    return x
+
+
+def cross_entropy(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Sum over labelled samples of the sample's weight times -log of its class's probability."""
+    return _weighted_sum(loss, _surprise(logits, labels), labels)
+
+
+def focal(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Sum over labelled samples of weight (1 - p)^gamma (-log p), p the probability of the sample's class.
+
+    Lin et al. (2017, arXiv 1708.02002), divided by the same sum of weights as the cross-entropy, which it is for a
+    gamma of 0.
+    """
+    surprise = _surprise(logits, labels)
+    # 1 - p without cancellation; held above 0, where a power below 1 has no slope.
+    doubt = jnp.maximum(-jnp.expm1(-surprise), 1e-20)
+    return _weighted_sum(loss, doubt**loss.focal_gamma * surprise, labels)
+
+
+def _surprise(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log of the probability of each sample's class."""
     if logits.shape[-1] == 1:
-        signed = jnp.where(labels == 1, -logits[..., 0], logits[..., 0])
-        surprise = jax.nn.softplus(signed)
-    else:
-        # The true class's logit by comparison: fused by the compiler, where an index makes a gather and a scatter.
-        true = jnp.where(labels[..., None] == jnp.arange(logits.shape[-1]), logits, 0.0).sum(-1)
-        surprise = jax.nn.logsumexp(logits, axis=-1) - true
-    return jnp.where(labels != IGNORE, _weight_of(labels, weights) * surprise, 0.0).sum()
+        return jax.nn.softplus(jnp.where(labels == 1, -logits[..., 0], logits[..., 0]))
+    # The true class's logit by comparison: fused by the compiler, where an index makes a gather and a scatter.
+    true = jnp.where(labels[..., None] == jnp.arange(logits.shape[-1]), logits, 0.0).sum(-1)
+    return jax.nn.logsumexp(logits, axis=-1) - true
 
 
-def _weighted_count(labels: jax.Array, weights: Sequence[float]) -> jax.Array:
-    """Sum of the class weights of the labelled samples: with all weights 1, their number."""
-    return (_counts(labels, len(weights)).astype(jnp.float32) * jnp.asarray(weights, jnp.float32)).sum()
+def _weighted_sum(loss: Loss, values: jax.Array, labels: jax.Array) -> jax.Array:
+    values = _weight_of(labels, loss.class_weights) * values
+    if loss.boundary_weight > 0:
+        values = jnp.where(near_boundary(labels, loss.boundary_radius), 1 + loss.boundary_weight, 1.0) * values
+    return jnp.where(labels != IGNORE, values, 0.0).sum()
 
 
-def _dice(logits: jax.Array, labels: jax.Array, weights: Sequence[float]) -> jax.Array:
+def _weight_sum(loss: Loss, labels: jax.Array) -> jax.Array:
+    """Sum of the weights of the labelled samples: with all weights 1, their number."""
+    counts = _counts(labels, len(loss.class_weights)).astype(jnp.float32)
+    if loss.boundary_weight > 0:
+        near = jnp.where(near_boundary(labels, loss.boundary_radius), labels, IGNORE)
+        counts += loss.boundary_weight * _counts(near, len(loss.class_weights)).astype(jnp.float32)
+    return (counts * jnp.asarray(loss.class_weights, jnp.float32)).sum()
+
+
+def dice(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Sum over windows of 1 - the mean soft Dice coefficient of the classes that the window's labels hold.
 
     Dice of a class = 2 sum(p t) / (sum p + sum t), p its probability, t whether it is true, over the labelled samples
@@ -89,22 +246,43 @@ def _dice(logits: jax.Array, labels: jax.Array, weights: Sequence[float]) -> jax
     mean is weighted by class. A class that a window lacks is left out of its mean: what is wrongly given to it is
     missing in the others, since probabilities add up to 1. One sigmoid logit counts as the two classes that it parts.
     """
+    both, given, true = _overlap(logits, labels, len(loss.class_weights))
+    coefficients = 2 * both / (given + jnp.maximum(true, 1.0))
+    present = (true > 0) * jnp.asarray(loss.class_weights, jnp.float32)
+    share = present / jnp.maximum(present.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
+    return (share * (1 - coefficients)).sum()
+
+
+def generalized_dice(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Sum over windows of 1 - 2 sum_c(v_c sum(p t)) / sum_c(v_c (sum p + sum t)), v_c = weight / (sum t)^2.
+
+    Sudre et al. (2017, arXiv 1707.03237), p and t as in `dice`: one coefficient a window, in which small classes count
+    as much as large ones. A class that a window lacks is left out, as in `dice`.
+    """
+    both, given, true = _overlap(logits, labels, len(loss.class_weights))
+    # Relative to the smallest class of the window: the common factor cancels, and nothing overflows.
+    smallest = jnp.where(true > 0, true, jnp.inf).min(-1, keepdims=True)
+    size = jnp.where(true > 0, smallest / jnp.maximum(true, 1.0), 0.0)
+    value = size**2 * jnp.asarray(loss.class_weights, jnp.float32)
+    below = (value * (given + true)).sum(-1)
+    coefficient = 2 * (value * both).sum(-1) / jnp.where(below > 0, below, 1.0)
+    return jnp.where(below > 0, 1 - coefficient, 0.0).sum()
+
+
+def _overlap(logits: jax.Array, labels: jax.Array, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """sum(p t), sum(p) and sum(t) over each window's labelled samples, float32 (B, classes) each."""
     if logits.shape[-1] == 1:
         logits = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
-    classes = jnp.arange(logits.shape[-1])
     space = tuple(range(1, labels.ndim))
     probabilities = jnp.where((labels != IGNORE)[..., None], jax.nn.softmax(logits), 0.0)
-    both = jnp.where(labels[..., None] == classes, probabilities, 0.0).sum(space)
-    true = _counts(labels, len(weights)).astype(jnp.float32)
-    dice = 2 * both / (probabilities.sum(space) + jnp.maximum(true, 1.0))
-    present = (true > 0) * jnp.asarray(weights, jnp.float32)
-    share = present / jnp.maximum(present.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
-    return (share * (1 - dice)).sum()
+    both = jnp.where(labels[..., None] == jnp.arange(classes), probabilities, 0.0).sum(space)
+    return both, probabilities.sum(space), _counts(labels, classes).astype(jnp.float32)
 
 
-def _counted_windows(labels: jax.Array, weights: Sequence[float]) -> jax.Array:
+def _counted_windows(loss: Loss, labels: jax.Array) -> jax.Array:
     """Number of windows with a sample of a class of positive weight."""
-    return ((_counts(labels, len(weights)) * (jnp.asarray(weights) > 0)).sum(-1) > 0).sum().astype(jnp.float32)
+    counted = _counts(labels, len(loss.class_weights)) * (jnp.asarray(loss.class_weights) > 0)
+    return (counted.sum(-1) > 0).sum().astype(jnp.float32)
 
 
 def _weight_of(labels: jax.Array, weights: Sequence[float]) -> jax.Array | float:
@@ -119,10 +297,10 @@ def _counts(labels: jax.Array, classes: int) -> jax.Array:
     return jnp.stack([(labels == c).sum(space, dtype=jnp.int32) for c in range(classes)], axis=-1)
 
 
-_Term = tuple[
-    Callable[[jax.Array, jax.Array, Sequence[float]], jax.Array], Callable[[jax.Array, Sequence[float]], jax.Array]
-]
-_TERMS: dict[str, _Term] = {
-    "cross_entropy": (_cross_entropy, _weighted_count),
-    "dice": (_dice, _counted_windows),
+# Numerator and denominator of each term.
+TERMS: dict[str, tuple[Callable[[Loss, jax.Array, jax.Array], jax.Array], Callable[[Loss, jax.Array], jax.Array]]] = {
+    "cross_entropy": (cross_entropy, _weight_sum),
+    "focal": (focal, _weight_sum),
+    "dice": (dice, _counted_windows),
+    "generalized_dice": (generalized_dice, _counted_windows),
 }

@@ -47,9 +47,11 @@ class UNet(nnx.Module):
     Features double from `base_features` at each of `levels` resolutions, the bottleneck included. Sides that are no
     multiple of 2^(levels-1) are padded with zeros at their end, and the logits cropped; where `space` shards the
     input, pad before. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's features dropped in training;
-    needs a `dropout` stream in the call's `rngs`. `remat`: recompute each block in the backward pass.
-    `dtype`: of convolutions and activations. Blocks are named so that sorted names follow the data's path.
-    Raises UserError for an unknown norm or activation, and for levels or base_features below 1.
+    needs a `dropout` stream in the call's `rngs`. `deep_supervision`: coarser resolutions, from the finest down, that
+    have logits of their own (see `resolutions`); 0 adds no parameter. `remat`: recompute each block in the backward
+    pass. `dtype`: of convolutions and activations. Blocks are named so that sorted names follow the data's path.
+    Raises UserError for an unknown norm or activation, for levels or base_features below 1, and for more coarser
+    resolutions than there are.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class UNet(nnx.Module):
         norm: str = "group",
         activation: str = "relu",
         dropout: float = 0.0,
+        deep_supervision: int = 0,
         remat: bool = False,
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -73,6 +76,11 @@ class UNet(nnx.Module):
         for field, number in (("levels", levels), ("base_features", base_features)):
             if number < 1:
                 raise UserError(f"model.{field}: {number} is too few; give 1 or more")
+        if not 0 <= deep_supervision < levels:
+            raise UserError(
+                f"model.deep_supervision: model.levels={levels} has {levels - 1} coarser resolutions, not "
+                f"{deep_supervision}; give 0 to {levels - 1}"
+            )
         widths = [base_features * 2**level for level in range(levels)]
         options: dict[str, Any] = {"ndim": spatial_ndim, "norm": norm, "activation": activation, "dtype": dtype}
         inputs = [in_features, *widths]
@@ -83,14 +91,25 @@ class UNet(nnx.Module):
         for i, width in enumerate(reversed(widths[:-1])):
             blocks[f"2_up_{i}"] = UpBlock(2 * width, width, **options)
         blocks["3_head"] = Head(base_features, out_features, dtype=dtype)
+        for k in range(1, deep_supervision + 1):
+            blocks[f"4_head_{k}"] = Head(widths[k], out_features, dtype=dtype)
         self.blocks = nnx.Dict(blocks)
         self.dropout = nnx.Dropout(dropout)
         self.levels = levels
+        self.deep_supervision = deep_supervision
         self.remat = remat
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         nnx.update(self, init_parameters(params, rngs.params()))
 
     def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
+        return self.resolutions(x, rngs=rngs)[0]
+
+    def resolutions(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, ...]:
+        """The logits, then those of each of the `deep_supervision` coarser resolutions, on sides / 2^k rounded up.
+
+        After Lee et al. (2015, arXiv 1409.5185). What only the coarser ones need is not computed where, under
+        `jax.jit`, only the first are used.
+        """
         sides = x.shape[1:-1]
         x = _pad_sides(x, 2 ** (self.levels - 1))
         skips = []
@@ -98,11 +117,12 @@ class UNet(nnx.Module):
             x = self._run(f"0_down_{level}", x)
             skips.append(x)
             x = max_pool(x)
-        x = self.dropout(self._run("1_bottleneck", x), rngs=rngs)
+        features = [self.dropout(self._run("1_bottleneck", x), rngs=rngs)]
         for i, skip in enumerate(reversed(skips)):
-            x = self._run(f"2_up_{i}", x, skip)
-        logits = self._run("3_head", x)
-        return logits[(slice(None), *(slice(side) for side in sides))]
+            features.append(self._run(f"2_up_{i}", features[-1], skip))
+        heads = ["3_head", *(f"4_head_{k}" for k in range(1, self.deep_supervision + 1))]
+        logits = [self._run(head, x) for head, x in zip(heads, reversed(features), strict=False)]
+        return tuple(y[(slice(None), *(slice(-(-side // 2**k)) for side in sides))] for k, y in enumerate(logits))
 
     def _run(self, name: str, *inputs: jax.Array) -> jax.Array:
         block = self.blocks[name]

@@ -17,22 +17,41 @@ def init_state(
     init_parameters: Callable[[jax.Array], tuple[Any, Any]],
     optimizer: optax.GradientTransformation,
     num_classes: int,
+    *,
+    average: float = 0.0,
 ) -> State:
     """The state before the first step.
 
     `init_parameters(key)` gives the parameters and the rest of the network's state (running statistics).
-    Keys: `step` int32, `params`, `rest`, `optimizer`, and `totals`, what has been summed since the last log step; the
-    totals are part of the state so that a run that was stopped between two log steps logs the same numbers as one that
-    was not.
+    average: decay of a running average of the parameters; 0: none.
+    Keys: `step` int32, `params`, `rest`, `optimizer`, where there is an average `average`, and `totals`, what has been
+    summed since the last log step; the totals are part of the state so that a run that was stopped between two log
+    steps logs the same numbers as one that was not.
     """
     params, rest = init_parameters(key)
-    return {
+    averages = {"average": jax.tree.map(jnp.copy, params)} if average > 0 else {}
+    return averages | {
         "step": jnp.zeros((), jnp.int32),
         "params": params,
         "rest": rest,
         "optimizer": optimizer.init(params),
         "totals": zero_totals(num_classes),
     }
+
+
+def averaged(state: State) -> Any:
+    """The parameters to evaluate and predict with: the averaged ones where there are any."""
+    return state.get("average", state["params"])
+
+
+def add_to_average(average: Any, params: Any, step: jax.Array, decay: float) -> Any:
+    """The exponential running average of the parameters after one more step (`step` counts from 0).
+
+    Polyak & Juditsky (1992, doi:10.1137/0330046) as it is used for networks: the decay rises as (1 + step) /
+    (10 + step) to its value, so that the average soon forgets where training began.
+    """
+    keep = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, average, params)
 
 
 def zero_totals(num_classes: int) -> dict[str, jax.Array]:

@@ -4,7 +4,7 @@ A batch is {"image": (B, *window, 1) float32 in the data's units, NaN where ther
 "labels": (B, *window) uint8, IGNORE where nothing is known}; B is the global batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,8 @@ from flax import nnx
 
 from seisjax import metrics
 from seisjax.conventions import DROPOUT
-from seisjax.losses import Loss
-from seisjax.normalization import normalize
-from seisjax.training.state import State, add_totals
+from seisjax.losses import DeepSupervision, Loss, Scalars
+from seisjax.training.state import State, add_to_average, add_totals
 
 Batch = dict[str, jax.Array]
 # (normalised images, labels, valid, places in the stream) -> (images, labels), changed at random
@@ -28,42 +27,51 @@ Augmentation = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], tuple[jax.
 class Network:
     """A network with all that stands between raw amplitudes and logits.
 
-    graphdef: the NNX definition; mean, std, clip: of the training data; window: sides of the padded window. Sides of 1
-    are dropped before the network and put back after it, so that a section of a volume is an image.
+    graphdef: the NNX definition; window: sides of the padded window. Sides of 1 are dropped before the network and put
+    back after it, so that a section of a volume is an image. normalization: from amplitudes (B, *window, 1) in the
+    data's units, NaN where there is no data, to float32 of the same shape, 0 where there is no data.
     vertical_position: whether the network is also told where along the window's last axis a sample lies, from -1 to 1
     (after CoordConv, Liu et al. 2018, arXiv 1807.03247): where windows are whole traces, depth is half the answer.
     """
 
     graphdef: nnx.GraphDef
     window: tuple[int, ...]
-    mean: float
-    std: float
-    clip: float
+    normalization: Callable[[jax.Array], jax.Array]
     vertical_position: bool = False
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """Normalised images of the same shape; 0 where there is no data."""
-        return normalize(images, self.mean, self.std, self.clip)
+        return self.normalization(images)
 
-    def logits(self, params: Any, rest: Any, images: jax.Array, dropout: jax.Array | None = None) -> tuple[Any, Any]:
-        """Logits (B, *window, outputs) of normalised images (B, *window, 1), and the rest after the pass.
+    def logits(self, params: Any, rest: Any, images: jax.Array) -> jax.Array:
+        """Logits (B, *window, outputs) of normalised images (B, *window, 1), as in prediction."""
+        model = nnx.merge(self.graphdef, params, rest)
+        model.eval()
+        y = model(self._features(images))
+        return y.reshape(len(images), *self.window, y.shape[-1])
 
-        With a `dropout` key the network trains (dropout, batch statistics), without it predicts.
+    def training_logits(
+        self, params: Any, rest: Any, images: jax.Array, dropout: jax.Array
+    ) -> tuple[tuple[jax.Array, ...], Any]:
+        """Logits at every resolution that is trained, as in training (dropout, batch statistics), and the rest after.
+
+        The finest come first; the k-th coarser are (B, *window / 2^k, outputs), sides rounded up.
         """
         model = nnx.merge(self.graphdef, params, rest)
+        model.train()
+        logits = model.resolutions(self._features(images), rngs=nnx.Rngs(dropout=dropout))
+        rest = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
+        windows = [tuple(-(-side // 2**k) for side in self.window) for k in range(len(logits))]
+        pairs = zip(logits, windows, strict=True)
+        return tuple(y.reshape(len(images), *window, y.shape[-1]) for y, window in pairs), rest
+
+    def _features(self, images: jax.Array) -> jax.Array:
         sides = [side for side in self.window if side > 1]
         x = images.reshape(len(images), *sides, images.shape[-1])
         if self.vertical_position:
             position = jnp.linspace(-1.0, 1.0, sides[-1], dtype=x.dtype)[:, None]
             x = jnp.concatenate([x, jnp.broadcast_to(position, (*x.shape[:-1], 1))], axis=-1)
-        if dropout is None:
-            model.eval()
-            y = model(x)
-        else:
-            model.train()
-            y = model(x, rngs=nnx.Rngs(dropout=dropout))
-        rest = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
-        return y.reshape(len(images), *self.window, y.shape[-1]), rest
+        return x
 
 
 def initializer(make_model: Callable[..., nnx.Module]) -> tuple[Callable[[jax.Array], tuple[Any, Any]], nnx.GraphDef]:
@@ -84,41 +92,51 @@ def make_train_step(
     num_classes: int,
     accumulation: int,
     key: jax.Array,
+    *,
+    deep_supervision: int = 0,
+    average: float = 0.0,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """The function (state, batch) -> (state, {"loss", "gradient_norm"}).
 
     `augment(images, labels, valid, indices)` changes normalised samples; `indices` are their places in the stream.
     The batch is worked on in `accumulation` parts, whose loss numerators are summed: the result is that of one part,
-    to rounding. A batch without any labelled sample changes neither parameters nor optimiser.
+    to rounding. A batch without any labelled sample changes neither parameters nor their average, running statistics
+    or optimiser.
+    deep_supervision: coarser resolutions that the network has logits of, for training. average: decay of the running
+    average of the parameters that the state holds if it is above 0.
     """
+    supervision = DeepSupervision(loss, 1 + deep_supervision)
 
-    def objective(params: Any, rest: Any, part: Batch, denominators: Sequence[jax.Array], dropout: jax.Array) -> Any:
-        images, labels = augment(
-            network.inputs(part["image"]), part["labels"], jnp.isfinite(part["image"]), part["index"]
-        )
-        logits, rest = network.logits(params, rest, images, dropout)
-        value = loss.total(loss.numerators(logits, labels), denominators)
-        confusion = metrics.confusion_matrix(metrics.predict_classes(logits), labels, num_classes)
+    def objective(
+        params: Any, rest: Any, images: jax.Array, labels: jax.Array, denominators: Scalars, dropout: jax.Array
+    ) -> Any:
+        logits, rest = network.training_logits(params, rest, images, dropout)
+        value = loss.total(supervision.numerators(logits, labels), denominators)
+        confusion = metrics.confusion_matrix(metrics.predict_classes(logits[0]), labels, num_classes)
         return value, (rest, confusion)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
+    prepare = make_prepare(network, augment)
 
     def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         number = state["step"]
-        batch = batch | {"index": _indices(batch, number)}
-        denominators = loss.denominators(batch["labels"])
+        # Before the batch is cut: what is moved out of the window takes its labels out of the denominators.
+        images, labels = prepare(batch, number)
+        denominators = supervision.denominators(labels)
         dropout = jax.random.fold_in(jax.random.fold_in(key, DROPOUT), number)
 
-        def part_of_batch(rest: Any, i: jax.Array | int, part: Batch) -> Any:
+        def part_of_batch(rest: Any, i: jax.Array | int, part: tuple[jax.Array, jax.Array]) -> Any:
             (value, (rest, confusion)), grads = gradient(
-                state["params"], rest, part, denominators, jax.random.fold_in(dropout, i)
+                state["params"], rest, *part, denominators, jax.random.fold_in(dropout, i)
             )
             return rest, (value, confusion, grads)
 
-        rest, (value, confusion, grads) = _in_parts(part_of_batch, state["rest"], batch, accumulation)
+        rest, (value, confusion, grads) = _in_parts(part_of_batch, state["rest"], (images, labels), accumulation)
         norm = optax.tree.norm(grads)
         updates, optimizer_state = optimizer.update(grads, state["optimizer"], state["params"])
         learned = {"params": optax.apply_updates(state["params"], updates), "rest": rest, "optimizer": optimizer_state}
+        if average > 0:
+            learned["average"] = add_to_average(state["average"], learned["params"], number, average)
         labelled = sum(denominators) > 0
         learned = jax.tree.map(lambda new, old: jnp.where(labelled, new, old), learned, {k: state[k] for k in learned})
         totals = add_totals(state["totals"], number + 1, value, norm, confusion)
@@ -133,7 +151,7 @@ def make_evaluate_step(
     """The function (params, rest, batch) -> loss `numerators` and `denominators`, `confusion`, predicted `classes`."""
 
     def step(params: Any, rest: Any, batch: Batch) -> dict[str, jax.Array]:
-        logits, _ = network.logits(params, rest, network.inputs(batch["image"]))
+        logits = network.logits(params, rest, network.inputs(batch["image"]))
         classes = metrics.predict_classes(logits)
         return {
             "numerators": jnp.stack(loss.numerators(logits, batch["labels"])),
@@ -149,7 +167,7 @@ def make_forward(network: Network) -> Callable[[Any, Any, jax.Array], jax.Array]
     """The function (params, rest, images) -> probabilities (B, *window, classes) float32."""
 
     def forward(params: Any, rest: Any, images: jax.Array) -> jax.Array:
-        logits, _ = network.logits(params, rest, network.inputs(images))
+        logits = network.logits(params, rest, network.inputs(images))
         return metrics.probabilities(logits)
 
     return forward
@@ -171,7 +189,7 @@ def _indices(batch: Batch, step: jax.Array) -> jax.Array:
     return (step * size + jnp.arange(size)).astype(jnp.uint32)
 
 
-def _in_parts(function: Callable[..., Any], rest: Any, batch: Batch, parts: int) -> Any:
+def _in_parts(function: Callable[..., Any], rest: Any, batch: Any, parts: int) -> Any:
     """The last rest and the sum of what `function(rest, i, part)` gives for each of the batch's parts, in turn."""
     if parts == 1:
         return function(rest, 0, batch)
