@@ -27,6 +27,8 @@ def create_volume(
     kind: str = "survey",
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
+    staging: Staging | None = None,
+    shared: bool = False,
 ) -> Volume:
     """Start a volume; nobody else sees it before `finish`.
 
@@ -34,6 +36,8 @@ def create_volume(
     all axes but the last; unwritten: True = the trace holds data). `kind` is "survey" or "panels" and chooses the
     default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
     Chunks and shards are clipped to the volume, shards rounded to whole chunks.
+    `shared`: other processes start the same volume, each with the same arguments, and what stands there already is
+    kept; the caller has called `check_free`, and gives the folder of a local store as `staging`.
     Raises UserError where something stands at `url` that may not be overwritten, and for an impossible type or layout.
     """
     url = str(url)
@@ -42,14 +46,15 @@ def create_volume(
     if dtype is not None:
         _check_dtype(dtype)
     _check_layout(axes, chunk, shard)
-    _check_free(url, overwrite)
+    if not shared:
+        check_free(url, overwrite)
+        staging = Staging(path, replace=overwrite) if path else None
     shape = tuple(len(axis) for axis in axes)
     default_chunk, default_shard = zarr.default_layout(shape, kind)
     chunk, shard = zarr.clip_layout(shape, chunk or default_chunk, shard or default_shard)
     names = [axis.name for axis in axes]
     own = {**(attributes or {}), "kind": kind, "axes": names, "chunk": list(chunk), "shard": list(shard)}
-    staging = Staging(path, replace=overwrite) if path else None
-    volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own, staging=staging)
+    volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own, staging=staging, shared=shared)
     try:
         for axis in axes:
             labels = _narrow(np.asarray(axis.labels))
@@ -87,7 +92,7 @@ def _check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Sequ
             raise UserError(f"{flag}={','.join(map(str, sides))}: give one side above 0 for each of {names}")
 
 
-def _check_free(url: str, overwrite: bool) -> None:
+def check_free(url: str, overwrite: bool) -> None:
     """Let nothing be overwritten but a volume, and only where asked for; one that is not local is deleted now."""
     path = local_path(url)
     if path is not None and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):

@@ -1,10 +1,13 @@
 """A local store grows in a folder beside its final place, and is moved there once it is whole."""
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
 
 from seisjax.errors import UserError
+
+LEDGER = ".ledger"  # what processes that share a store tell one another, and whoever goes on after them
 
 
 class Staging:
@@ -16,20 +19,26 @@ class Staging:
     def __init__(self, target: Path, *, replace: bool):
         self.target = target
         self.replace = replace
-        self.folder = target.with_name(f"{target.name}.partial-{os.getpid()}")
+        self.folder = target.with_name(f"{target.name}.{self._suffix()}")
         self._made_parents: list[Path] = []
         try:
             self._make_parents(target.parent)
-            shutil.rmtree(self.folder, ignore_errors=True)  # of a killed process that had our number
-            self.folder.mkdir()
+            self._open()
         except OSError as error:
             self.discard()
             raise UserError(f"{target}: cannot write here ({error.strerror}); choose another place") from error
 
+    def _suffix(self) -> str:
+        return f"partial-{os.getpid()}"
+
+    def _open(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)  # of a killed process that had our number
+        self.folder.mkdir()
+
     def _make_parents(self, parent: Path) -> None:
         if not parent.exists():
             self._make_parents(parent.parent)
-            parent.mkdir()
+            parent.mkdir(exist_ok=True)
             self._made_parents.append(parent)
 
     def commit(self) -> None:
@@ -48,8 +57,97 @@ class Staging:
     def discard(self) -> None:
         """Remove what was made, and nothing else."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_parents()
+
+    def _remove_parents(self) -> None:
         for parent in reversed(self._made_parents):
             try:
                 parent.rmdir()
             except OSError:  # somebody else uses it by now
                 break
+
+
+class SharedStaging(Staging):
+    """The folder `NAME.partial`: several processes write one store in it, and a later one goes on where they ended.
+
+    A lock on a file in it (flock: the system drops it when a process ends, however it ends) says who uses it. `alone`
+    is True where nobody else did when it was opened; they wait until `share` is called. `mine` says that its contents
+    are this process's work from the start.
+    """
+
+    def _suffix(self) -> str:
+        return "partial"
+
+    def _open(self) -> None:
+        self.mine, self._locks = False, []
+        while True:
+            (self.folder / LEDGER).mkdir(parents=True, exist_ok=True)
+            try:
+                self._locks = [os.open(self.folder / LEDGER / "lock", os.O_RDWR | os.O_CREAT, 0o666)]
+            except FileNotFoundError:  # removed meanwhile, by its maker
+                continue
+            self.alone = _locked(self._locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self.alone:
+                _locked(self._locks[0], fcntl.LOCK_SH)
+            if self.stands():
+                return
+            self.release()
+
+    def stands(self) -> bool:
+        """Whether the folder is still there: neither moved to its place by another process nor removed."""
+        try:
+            return os.path.samestat(os.fstat(self._locks[0]), os.stat(self.folder / LEDGER / "lock"))
+        except FileNotFoundError:
+            return False
+
+    def clear(self) -> None:
+        """Begin anew; needs `alone`."""
+        for entry in [*self.folder.iterdir(), *(self.folder / LEDGER).iterdir()]:
+            if entry.is_dir() and entry.name != LEDGER:
+                shutil.rmtree(entry)
+            elif entry.is_file() and entry.name != "lock":
+                entry.unlink()
+        self.mine = True
+
+    def share(self) -> None:
+        """Let others in."""
+        _locked(self._locks[0], fcntl.LOCK_SH)
+        self.alone = False
+
+    def claim(self, name: str) -> bool:
+        """Become the one that does `name`; False where another process does it. Holds until `release`."""
+        path, flags = self.folder / LEDGER / name, os.O_RDWR | os.O_CREAT
+        try:
+            claim = os.open(path, flags | os.O_EXCL, 0o666)
+        except FileExistsError:  # of a process that is at it, or was killed at it and left no lock
+            claim = os.open(path, flags, 0o666)
+        except FileNotFoundError:  # moved to its place already
+            return False
+        self._locks.append(claim)
+        return _locked(claim, fcntl.LOCK_EX | fcntl.LOCK_NB) and self.stands()
+
+    def release(self) -> None:
+        """Give up the locks; the folder is not used any more."""
+        while self._locks:
+            os.close(self._locks.pop())
+
+    def commit(self) -> None:
+        """Move the folder to its place, then remove the ledger."""
+        super().commit()
+        shutil.rmtree(self.target / LEDGER, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove the folder where it is this process's work and nobody else uses it."""
+        if self.mine and self._locks and _locked(self._locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
+        self._remove_parents()
+
+
+def _locked(file: int, operation: int) -> bool:
+    """Whether the lock was had; not on file systems that have none."""
+    try:
+        fcntl.flock(file, operation)
+    except OSError:
+        return False
+    return True

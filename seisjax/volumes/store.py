@@ -95,9 +95,31 @@ class Store:
         else:
             self._kvstore().delete_range(ts.KvStore.KeyRange(f"{name}/", f"{name}0")).result()  # "0" follows "/"
 
-    def create_array(self, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Create the array `name` from its Zarr v3 metadata, in place of an earlier one; return what was stored."""
-        ts.open(self._array(name, metadata), create=True, delete_existing=True, context=_context).result()
+    def read_bytes(self, key: str) -> bytes | None:
+        """The bytes under `key`, or None where there are none."""
+        found = self._kvstore().read(key).result()
+        return found.value if found.state == "value" else None
+
+    def write_bytes(self, key: str, value: bytes) -> None:
+        """Replace what is under `key` in one step: readers see the old bytes or the new ones, whole."""
+        self._kvstore().write(key, value).result()
+
+    def write_first(self, key: str, value: bytes) -> bool:
+        """Write under `key` if nothing is there; of several processes that try, exactly one is told True."""
+        kvstore = self._kvstore()
+        found = kvstore.read(key).result()
+        if found.state == "value":
+            return False
+        written = kvstore.write(key, value, if_equal=found.stamp.generation).result()
+        return bool(written.generation)
+
+    def create_array(self, name: str, metadata: dict[str, Any], *, replace: bool = True) -> dict[str, Any]:
+        """Create the array `name` from its Zarr v3 metadata and return what was stored.
+
+        `replace` takes away an earlier one; without it an equal array that another process just made is kept.
+        """
+        spec = self._array(name, metadata)
+        ts.open(spec, open=not replace, create=True, delete_existing=replace, context=_context).result()
         stored = self.read_json(f"{name}/zarr.json")
         assert stored is not None
         return stored

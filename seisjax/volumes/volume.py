@@ -49,6 +49,7 @@ class Volume:
         *,
         document: dict[str, Any] | None = None,
         staging: Staging | None = None,
+        shared: bool = False,
     ):
         self.url = url
         self.axes = tuple(axes)
@@ -56,6 +57,7 @@ class Volume:
         self.arrays = {}
         self._store = store
         self._staging = staging
+        self._shared = shared  # other processes write it too: arrays that stand there are kept
         self._documents: dict[str, dict[str, Any]] = {}  # the arrays' Zarr documents; ArrayInfo.attributes lie in them
         self._finished = copy.deepcopy(document)  # the group's document as it stands in the store
         self._added: set[str] = set()
@@ -202,10 +204,18 @@ class Volume:
 
     def read_labels(self, name: str, box: Box) -> np.ndarray:
         """uint8 classes in `box`, IGNORE where unlabelled, on dead traces and past the volume."""
+        return self.start_labels(name, box)()
+
+    def start_labels(self, name: str, box: Box) -> Pending:
+        """Begin `read_labels` and return at once; calling what is returned waits for the samples."""
         reading, live = self._start_padded(self._label_array(name), box, IGNORE), self._start_live(box)
-        labels = reading()
-        labels[~live()] = IGNORE
-        return labels
+
+        def finish() -> np.ndarray:
+            labels = reading()
+            labels[~live()] = IGNORE
+            return labels
+
+        return finish
 
     def label_index(self, name: str) -> LabelIndex:
         """Class counts of every chunk of a label array, read from the store."""
@@ -261,7 +271,8 @@ class Volume:
         document = zarr.array_metadata(shape, dtype, chunk, shard, fill, names, attributes or {})
         with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
             self._added.add(name)
-            self._remember(name, self._store.create_array(name, document))
+            standing = self._store.read_json(f"{name}/zarr.json") if self._shared else None
+            self._remember(name, standing or self._store.create_array(name, document, replace=not self._shared))
         if is_label:
             self._counters[name] = LabelCounter(shape, chunk)
         if values is not None:
@@ -284,6 +295,20 @@ class Volume:
                 self._counters[name].count(box, values)
         with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
             self._handle(name)[box.slices].write(values).result()
+
+    def chunk_counts(self, name: str, box: Box) -> np.ndarray:
+        """Class counts (chunks along each axis ..., classes) of the labels written to `box`, made of whole chunks."""
+        return self._counters[name].counts[self._chunks(name, box)]
+
+    def set_chunk_counts(self, name: str, box: Box, counts: np.ndarray) -> None:
+        """Take over the class counts of what another process wrote to `box`."""
+        counter = self._counters[name]
+        counter.ensure(counts.shape[-1])
+        counter.counts[(*self._chunks(name, box), slice(counts.shape[-1]))] = counts
+
+    def _chunks(self, name: str, box: Box) -> tuple[slice, ...]:
+        sides = zip(box.start, box.stop, self._info(name).chunk, strict=True)
+        return tuple(slice(a // c, -(-b // c)) for a, b, c in sides)
 
     def set_attributes(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Set attributes of an array; stored by `finish`."""
