@@ -1,12 +1,16 @@
 """The label index: how many samples of each class lie in each chunk of a label array."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from seisjax.conventions import IGNORE
-from seisjax.geometry import Box, Shape, tiles
+from seisjax.geometry import Box, Shape, grow, round_up, tiles
+from seisjax.volumes.metadata import ArrayInfo
+
+_LEAST_SIDE = 16  # chunks of labels that we did not write are counted in groups of at least so many samples a side
+_BLOCK = 2**24  # samples read at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,3 +55,24 @@ class LabelCounter:
         missing = classes - self.counts.shape[-1]
         if missing > 0:
             self.counts = np.pad(self.counts, [(0, 0)] * len(self.chunk) + [(0, missing)])
+
+
+def as_classes(values: np.ndarray) -> np.ndarray:
+    """Labels of any whole-number type as uint8; IGNORE where a value is outside 0 to 254."""
+    if values.dtype == np.uint8:
+        return values
+    values = values.astype(np.int64, copy=False)
+    return np.where((values >= 0) & (values < IGNORE), values, IGNORE).astype(np.uint8)
+
+
+def count_labels(info: ArrayInfo, read: Callable[[Box], np.ndarray]) -> LabelIndex:
+    """The index of labels that have none: all of them are read once, through `read` (uint8), a block at a time.
+
+    Its chunks are those of the array, or groups of them where they are thin.
+    """
+    sides = zip(info.chunk, info.shape, strict=True)
+    chunk = tuple(round_up(min(_LEAST_SIDE, n), c) for c, n in sides)
+    counter = LabelCounter(info.shape, chunk)
+    for block in tiles(Box.whole(info.shape), grow(chunk, info.shape, _BLOCK)):
+        counter.count(block, read(block))
+    return LabelIndex(chunk, counter.counts)

@@ -4,6 +4,7 @@ Zarr v3: https://zarr-specs.readthedocs.io/en/latest/v3/core/; MDIO v1: https://
 """
 
 import datetime
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,12 +39,21 @@ class ArrayInfo:
 
 
 def array_info(name: str, metadata: Mapping[str, Any]) -> ArrayInfo:
-    """What an array's Zarr v3 document says."""
-    shard = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
-    codec = metadata["codecs"][0]
-    inner = tuple(codec["configuration"]["chunk_shape"]) if codec["name"] == "sharding_indexed" else shard
-    dtype, names = np.dtype(metadata["data_type"]), tuple(metadata["dimension_names"])
-    return ArrayInfo(name, tuple(metadata["shape"]), dtype, names, inner, shard, metadata["attributes"])
+    """What an array's document says: `zarr.json`, or `.zarray` (Zarr v2) with `attributes` and `dimension_names` added.
+
+    Raises KeyError, TypeError or ValueError for what is no array of numbers in regular chunks.
+    """
+    shape, names = tuple(metadata["shape"]), tuple(metadata["dimension_names"])
+    if metadata["zarr_format"] == 2:
+        inner = shard = tuple(metadata["chunks"])
+        dtype = np.dtype(metadata["dtype"]).newbyteorder("=")
+    else:
+        inner = shard = tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
+        dtype = np.dtype(metadata["data_type"])
+        for codec in metadata["codecs"]:
+            if codec["name"] == "sharding_indexed":
+                inner = tuple(codec["configuration"]["chunk_shape"])
+    return ArrayInfo(name, shape, dtype, names, inner, shard, metadata["attributes"])
 
 
 def default_layout(shape: Sequence[int], kind: str) -> tuple[Shape, Shape]:
@@ -155,5 +165,8 @@ def unit_attributes(unit: str) -> dict[str, Any]:
 
 
 def unit_of(attributes: Mapping[str, Any]) -> str:
-    """The unit that `unitsV1` states, or ""."""
-    return next(iter(attributes.get("unitsV1", {}).values()), "")
+    """The unit that `unitsV1` (an object, or the same as JSON text) or `units` states, or ""."""
+    units = attributes.get("unitsV1", {})
+    units = json.loads(units) if isinstance(units, str) else units
+    unit = next(iter(units.values()), "") or attributes.get("units", "")
+    return unit if isinstance(unit, str) and " since " not in unit else ""  # "days since 1970-01-01" is a calendar

@@ -6,8 +6,9 @@ All reading and writing of a store, metadata too, goes through TensorStore's key
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,16 @@ from seisjax.errors import UserError
 
 READ_REMEDY = "check that the store is whole and can be reached"
 WRITE_REMEDY = "check free space and permissions"
+_DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
+
+# A server that fails is asked again, six times over about 12 seconds in all; one that falls silent is given up after
+# 10 seconds each time. Whoever sets these variables knows better.
+_RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "4s"}
+for _name, _value in {"LOW_SPEED_TIME_SECONDS": 10, "LOW_SPEED_LIMIT_BYTES": 1, "CONNECT_TIMEOUT_SECONDS": 10}.items():
+    os.environ.setdefault(f"TENSORSTORE_CURL_{_name}", str(_value))
 
 # The root holds what must outlive a change of the cache's size: the contents of `memory://`.
-_root = ts.Context()
+_root = ts.Context({f"{scheme}_request_retries": _RETRIES for scheme in ("http", "s3", "gcs")})
 _context = ts.Context({"cache_pool": {"total_bytes_limit": 256 * 2**20}}, _root)
 
 
@@ -55,20 +63,28 @@ def storage_errors(what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        reason = str(error).split(" [tensorstore_spec")[0].split("\n")[0]
+        reason = re.split(r" \[(?:tensorstore_spec|http_response_body|curl_code|source locations)\b|\n", str(error))[0]
         raise UserError(f"{what}: {reason}; {remedy}") from error
 
 
 class Store:
-    """A folder of a key-value store. Picklable: it holds the folder's specification alone."""
+    """A folder of a key-value store. Picklable: it holds the folder's URL and specification alone.
+
+    `s3://` follows the variables that Amazon's own tools follow: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL (any server
+    that speaks S3), AWS_REGION or AWS_DEFAULT_REGION, and for credentials AWS_ACCESS_KEY_ID and its companions, else
+    the profile, else the machine's role.
+    """
 
     def __init__(self, url: str):
+        self.url = url
         path = local_path(url)
         if path is not None:
             self.spec = {"driver": "file", "path": f"{path}/"}
             return
         with storage_errors(url, "use a path, file://, memory://, gs://, s3://, http:// or https://"):
             self.spec = ts.KvStore.Spec(url if url.endswith("/") else url + "/").to_json()
+        if self.spec["driver"] == "s3":
+            self.spec |= _s3_environment()
 
     def _kvstore(self) -> ts.KvStore:
         return ts.KvStore.open(self.spec, context=_context).result()
@@ -77,6 +93,22 @@ class Store:
         """The JSON document under `key`, or None where there is none."""
         found = self._kvstore().read(key).result()
         return json.loads(found.value) if found.state == "value" else None
+
+    def read_jsons(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The JSON documents under these keys, all asked for together; those that are not there are left out."""
+        kvstore = self._kvstore()
+        reads = {key: kvstore.read(key) for key in keys}
+        found = {key: read.result() for key, read in reads.items()}
+        return {key: json.loads(read.value) for key, read in found.items() if read.state == "value"}
+
+    def metadata_keys(self) -> list[str] | None:
+        """Keys of all Zarr documents, by listing the store; None where it cannot be listed (a web server)."""
+        if self.spec["driver"] == "http":
+            return None
+        if self.spec["driver"] == "file":
+            return sorted(_local_metadata_keys(Path(self.spec["path"])))
+        keys = (key.decode() for key in self._kvstore().list().result())
+        return sorted(key for key in keys if key.rpartition("/")[2] in _DOCUMENTS)
 
     def write_json(self, key: str, document: dict[str, Any]) -> None:
         """Replace the document under `key` in one step: readers see the old one or the new one, whole."""
@@ -125,10 +157,38 @@ class Store:
         return stored
 
     def open_array(self, name: str, metadata: dict[str, Any]) -> ts.TensorStore:
-        """A handle on an array whose metadata is known already (nothing is fetched)."""
+        """A handle on an array whose metadata is known already (nothing is fetched).
+
+        `metadata` is its `zarr.json`, or its `.zarray` (Zarr v2) with `attributes` and `dimension_names` added.
+        """
         return ts.open(self._array(name, metadata), open=True, assume_metadata=True, context=_context).result()
 
     def _array(self, name: str, metadata: dict[str, Any]) -> dict[str, Any]:
         kvstore = {**self.spec, "path": f"{self.spec['path']}{name}/"}
+        driver = "zarr3"
+        if metadata["zarr_format"] == 2:
+            driver = "zarr"
+            metadata = {key: value for key, value in metadata.items() if key not in ("attributes", "dimension_names")}
         # A cached chunk is asked after once per handle, not at every read.
-        return {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata, "recheck_cached_data": "open"}
+        return {"driver": driver, "kvstore": kvstore, "metadata": metadata, "recheck_cached_data": "open"}
+
+
+def _s3_environment() -> dict[str, Any]:
+    environ = os.environ
+    endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
+    region = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION")
+    credentials = {"type": "environment"} if "AWS_ACCESS_KEY_ID" in environ else None
+    found = {"endpoint": endpoint, "aws_region": region, "aws_credentials": credentials}
+    return {key: value for key, value in found.items() if value}
+
+
+def _local_metadata_keys(root: Path) -> Iterator[str]:
+    for folder, inner, files in os.walk(root):
+        documents = [name for name in files if name in _DOCUMENTS]
+        if ".zarray" in documents or ("zarr.json" in documents and _is_array(Path(folder, "zarr.json"))):
+            inner.clear()  # below it lie its chunks
+        yield from (Path(folder, name).relative_to(root).as_posix() for name in documents)
+
+
+def _is_array(document: Path) -> bool:
+    return json.loads(document.read_bytes()).get("node_type") == "array"

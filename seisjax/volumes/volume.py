@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,18 +11,20 @@ from typing import Any, Self
 
 import numpy as np
 import tensorstore as ts
+from absl import logging
 
 from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK, class_colors
 from seisjax.errors import UserError, nearest
-from seisjax.geometry import Axis, Box, Shape, tiles
+from seisjax.geometry import Axis, Box, Shape, round_up, tiles
 from seisjax.volumes import metadata as zarr
-from seisjax.volumes.label_index import LabelCounter, LabelIndex
+from seisjax.volumes.label_index import LabelCounter, LabelIndex, as_classes, count_labels
 from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.staging import Staging
 from seisjax.volumes.statistics import ArrayStatistics
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
 
 _INDEX_PREFIX = "chunk_counts_"
+_SECTIONS_PREFIX = "sections_"  # sections_<axis>_<array>: the same samples in chunks one line thick
 
 # Samples under way: calling it waits for them.
 Pending = Callable[[], np.ndarray]
@@ -62,6 +65,9 @@ class Volume:
         self._finished = copy.deepcopy(document)  # the group's document as it stands in the store
         self._added: set[str] = set()
         self._counters: dict[str, LabelCounter] = {}
+        self._places: dict[str, tuple[Store, str]] = {}  # arrays that lie elsewhere than under their name here
+        self._indices: dict[str, LabelIndex] = {}  # of labels that were counted, not written, by this package
+        self._reads_only = False
         self._handles: dict[str, ts.TensorStore] = {}
         self._lock = threading.RLock()
         for name, array in document["consolidated_metadata"]["metadata"].items() if document else ():
@@ -110,7 +116,8 @@ class Volume:
         for axis in self.axes:
             digest.update(f"{axis.name}/{axis.unit}/".encode() + np.asarray(axis.labels, np.float64).tobytes())
         if AMPLITUDE in self.arrays:
-            digest.update(f"{self.arrays[AMPLITUDE].dtype}/{self.statistics}".encode())
+            info = self.arrays[AMPLITUDE]
+            digest.update(f"{info.dtype}/{self.statistics or info.attributes.get('statsV1')}".encode())
         return digest.hexdigest()[:16]
 
     def shards(self, name: str = AMPLITUDE) -> Iterator[Box]:
@@ -123,22 +130,27 @@ class Volume:
         return sorted(name.removeprefix(LABELS_PREFIX) for name in self.arrays if name.startswith(LABELS_PREFIX))
 
     def class_names(self, name: str) -> list[str]:
-        """Class names of a label array, in the order of their values."""
-        return list(self._info(self._label_array(name)).attributes["class_names"])
+        """Class names of a label array, in the order of their values; "class 0" and so on where it has none."""
+        attributes = self._info(self._label_array(name)).attributes
+        return list(attributes.get("class_names") or _numbered(len(self.label_index(name).histogram)))
 
     def describe(self) -> str:
         """A few lines for people: axes, arrays, statistics, labels."""
         lines = [f"{self.url}: {self.kind}, " + " x ".join(map(str, self.shape))]
         lines += [f"  axis {axis} {axis.unit}".rstrip() for axis in self.axes]
+        hidden = (*self._axis_names, *(copy for name in self.arrays for copy in self._copies(name)))
         for info in self.arrays.values():
-            if info.name not in self._axis_names and not info.name.startswith(_INDEX_PREFIX):
-                lines.append(f"  {info.name} {info.dtype} {info.shape}, chunk {info.chunk}, shard {info.shard}")
+            if info.name not in hidden and not info.name.startswith(_INDEX_PREFIX):
+                layouts = [f"chunk {info.chunk}, shard {info.shard}"]
+                layouts += [f"copy with chunk {self.arrays[name].chunk}" for name in self._copies(info.name)]
+                lines.append(f"  {info.name} {info.dtype} {info.shape}, {', '.join(layouts)}")
         if self.statistics:
             s = self.statistics
             lines.append(f"  mean {s.mean:.6g}, std {s.std:.6g}, {s.min:.6g} to {s.max:.6g}, {s.non_finite} not finite")
         for name in self.label_names():
-            counts = zip(self.class_names(name), self.label_index(name).histogram, strict=True)
-            lines.append(f"  {name}: " + ", ".join(f"{label} {count}" for label, count in counts))
+            if self._is_indexed(name):  # else all labels would be read for it
+                counts = zip(self.class_names(name), self.label_index(name).histogram, strict=True)
+                lines.append(f"  {name}: " + ", ".join(f"{label} {count}" for label, count in counts))
         return "\n".join(lines)
 
     # Reading.
@@ -152,11 +164,11 @@ class Volume:
         info = self._info(name)
         if not Box.whole(info.shape).contains(box):
             raise ValueError(f"{box} reaches past {name} {info.shape}")
-        with storage_errors(f"{self.url}/{name}", READ_REMEDY):
+        with storage_errors(self._where(name), READ_REMEDY):
             reading = self._handle(name)[box.slices].read()
 
         def finish() -> np.ndarray:
-            with storage_errors(f"{self.url}/{name}", READ_REMEDY):
+            with storage_errors(self._where(name), READ_REMEDY):
                 return reading.result()
 
         return finish
@@ -183,54 +195,109 @@ class Volume:
     def read_amplitude(self, box: Box) -> np.ndarray:
         """float32 amplitudes in `box`, NaN where there is no datum: dead traces, NaN and Inf, past the volume.
 
-        An array of whole numbers is multiplied by its attribute `scale_factor`, where it has one.
+        Samples equal to the attribute `missing_value` are no data; the others are multiplied by `scale_factor`, then
+        `add_offset` is added, where the array has these attributes (they are those of the CF conventions).
         """
         return self.start_amplitude(box)()
 
     def start_amplitude(self, box: Box) -> Pending:
-        """Begin `read_amplitude` and return at once; calling what is returned waits for the samples."""
-        reading, live = self._start_padded(AMPLITUDE, box, np.nan, np.float32), self._start_live(box)
-        scale = self.arrays[AMPLITUDE].attributes.get("scale_factor", 1.0)
+        """Begin `read_amplitude` and return at once; calling what is returned waits for the samples.
+
+        Where the array has copies in other chunks, the one is read whose chunks over `box` hold the fewest samples.
+        """
+        reading = self._start_padded(self._nearest_copy(AMPLITUDE, box), box, np.nan, np.float32)
+        live, attributes = self._start_live(box), self._info(AMPLITUDE).attributes
 
         def finish() -> np.ndarray:
-            values = reading().astype(np.float32, copy=False)
-            if scale != 1.0:
-                values *= np.float32(scale)
-            values[np.isinf(values)] = np.nan
+            values = _decode(reading(), attributes)
             values[~live()] = np.nan
             return values
 
         return finish
 
     def read_labels(self, name: str, box: Box) -> np.ndarray:
-        """uint8 classes in `box`, IGNORE where unlabelled, on dead traces and past the volume."""
+        """uint8 classes in `box`, IGNORE where unlabelled, on dead traces and past the volume.
+
+        Arrays of other types are labels too: values outside 0 to 254 become IGNORE.
+        """
         return self.start_labels(name, box)()
 
     def start_labels(self, name: str, box: Box) -> Pending:
-        """Begin `read_labels` and return at once; calling what is returned waits for the samples."""
-        reading, live = self._start_padded(self._label_array(name), box, IGNORE), self._start_live(box)
+        """Begin `read_labels` and return at once; calling what is returned waits for the labels."""
+        array = self._label_array(name)
+        dtype = np.uint8 if self._info(array).dtype == np.uint8 else np.int64  # one that holds IGNORE
+        reading = self._start_padded(self._nearest_copy(array, box), box, IGNORE, dtype)
+        live = self._start_live(box)
 
         def finish() -> np.ndarray:
-            labels = reading()
+            labels = as_classes(reading())
             labels[~live()] = IGNORE
             return labels
 
         return finish
 
     def label_index(self, name: str) -> LabelIndex:
-        """Class counts of every chunk of a label array, read from the store."""
+        """Class counts of every chunk of a label array, read from the store.
+
+        Labels that came without an index are read once, as a stream, and counted; the counts stay with this object
+        and with what is pickled from it.
+        """
         array = self._label_array(name)
         index = _INDEX_PREFIX + array.removeprefix(LABELS_PREFIX)
-        if index not in self.arrays:
-            raise UserError(f"{self.url}: {array} has no label index; write the labels again")
-        return LabelIndex(self._info(array).chunk, self.read(index, Box.whole(self._info(index).shape)))
+        if index in self.arrays:
+            return LabelIndex(self._info(array).chunk, self.read(index, Box.whole(self._info(index).shape)))
+        with self._lock:
+            if array not in self._indices:
+                info = self._info(array)
+                size = math.prod(info.shape)
+                logging.info("%s has no label index: reading all %d labels once", self._where(array), size)
+                self._indices[array] = count_labels(info, lambda box: as_classes(self.read(array, box)))
+            return self._indices[array]
+
+    def _is_indexed(self, name: str) -> bool:
+        return _INDEX_PREFIX + name in self.arrays or LABELS_PREFIX + name in self._indices
+
+    def with_labels(self, other: "Volume") -> Self:
+        """This volume with the labels of `other` in place of its own, for stores that cannot be written to.
+
+        Can be read and pickled, not written. Raises UserError where the axes are not the same, or `other` has none.
+        """
+        _check_same_axes(self, other)
+        if not other.label_names():
+            raise UserError(f"{other.url}: holds no labels; give a volume with an array {LABELS_PREFIX}<name>")
+        volume = copy.copy(self)
+        taken = [name for name in other.arrays if _is_of_labels(name)]
+        volume._documents = {n: d for n, d in self._documents.items() if not _is_of_labels(n)}
+        volume._documents |= {name: other._documents[name] for name in taken}
+        volume.arrays = {n: info for n, info in self.arrays.items() if not _is_of_labels(n)}
+        volume.arrays |= {name: other.arrays[name] for name in taken}
+        volume._places = self._places | {name: other._places.get(name, (other._store, name)) for name in taken}
+        volume._indices = dict(other._indices)
+        volume._reads_only = True
+        return volume
+
+    def _copies(self, name: str) -> list[str]:
+        """Copies of an array in chunks made for sections across one axis."""
+        names = (f"{_SECTIONS_PREFIX}{axis}_{name}" for axis in self._axis_names)
+        return [n for n in names if n in self.arrays and self.arrays[n].shape == self.arrays[name].shape]
+
+    def _nearest_copy(self, name: str, box: Box) -> str:
+        """The array, or that copy of it, whose chunks over `box` hold the fewest samples."""
+        box = box.intersect(Box.whole(self._info(name).shape))
+
+        def covered(candidate: str) -> int:
+            sides = zip(box.start, box.stop, self.arrays[candidate].chunk, strict=True)
+            return math.prod((round_up(b, c) - a // c * c) for a, b, c in sides)
+
+        return min([name, *self._copies(name)], key=covered)
 
     def _start_live(self, box: Box) -> Pending:
         """Traces of `box` that hold data, a boolean array over the axes above the vertical."""
         traces = Box(box.start[:-1], box.shape[:-1])
         if TRACE_MASK not in self.arrays:
             return lambda: np.ones(traces.shape, bool)
-        return self._start_padded(TRACE_MASK, traces, False)
+        reading = self._start_padded(TRACE_MASK, traces, False)
+        return lambda: reading().astype(bool, copy=False)
 
     # Writing.
 
@@ -254,6 +321,7 @@ class Volume:
         read as: NaN, 0, False, and IGNORE for labels. With `values` the array is written as a whole.
         Raises UserError where the array exists.
         """
+        self._check_writable()
         if name in self.arrays:
             raise UserError(f"{self.url}: array '{name}' exists; choose another name or another output")
         names = tuple(dimension_names) if dimension_names else self._axis_names
@@ -284,6 +352,7 @@ class Volume:
         Shards may be written from several threads. Raises ValueError for a box of parts of shards and for values of
         another shape, UserError for values that the array's type does not hold, and when the storage fails.
         """
+        self._check_writable()
         info = self._info(name)
         _check_whole_shards(info, box)
         with np.errstate(all="ignore"):
@@ -312,6 +381,7 @@ class Volume:
 
     def set_attributes(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Set attributes of an array; stored by `finish`."""
+        self._check_writable()
         self._info(name).attributes.update(attributes)
 
     def set_statistics(self, statistics: ArrayStatistics, name: str = AMPLITUDE) -> None:
@@ -323,6 +393,8 @@ class Volume:
 
         Raises UserError for labels outside the classes named, and when the storage fails.
         """
+        if self._reads_only:
+            return self
         with storage_errors(self.url, WRITE_REMEDY):
             for name, counter in self._counters.items():
                 self._write_label_index(name, counter)
@@ -349,7 +421,7 @@ class Volume:
     def _write_label_index(self, name: str, counter: LabelCounter) -> None:
         info, label = self._info(name), name.removeprefix(LABELS_PREFIX)
         classes = info.attributes.setdefault(
-            "class_names", [f"class {i}" for i in range(counter.counts.shape[-1] or 1)]
+            "class_names", _numbered(counter.counts.shape[-1])
         )
         if counter.counts.shape[-1] > len(classes):
             raise UserError(
@@ -433,8 +505,18 @@ class Volume:
     def _handle(self, name: str) -> ts.TensorStore:
         with self._lock:
             if name not in self._handles:
-                self._handles[name] = self._store.open_array(name, self._documents[name])
+                store, path = self._places.get(name, (self._store, name))
+                self._handles[name] = store.open_array(path, self._documents[name])
             return self._handles[name]
+
+    def _where(self, name: str) -> str:
+        """What messages call an array."""
+        store, path = self._places.get(name, (self._store, name))
+        return f"{self.url if store is self._store else store.url}/{path}"
+
+    def _check_writable(self) -> None:
+        if self._reads_only:
+            raise UserError(f"{self.url}: is read, not written, by this package; write to a volume of its own")
 
 
 def _check_whole_shards(info: ArrayInfo, box: Box) -> None:
@@ -444,3 +526,43 @@ def _check_whole_shards(info: ArrayInfo, box: Box) -> None:
     )
     if not whole:
         raise ValueError(f"{info.name}: {box} is not made of whole shards {info.shard} of the array {info.shape}")
+
+
+def _decode(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
+    """float32 amplitudes from stored samples: NaN where missing or not finite, then scale and offset."""
+    with np.errstate(over="ignore"):  # float64 past float32 counts as Inf
+        values = values.astype(np.float32, copy=False)
+    values[np.isinf(values)] = np.nan
+    for missing in np.atleast_1d(attributes.get("missing_value", [])):
+        values[values == np.float32(missing)] = np.nan
+    scale, offset = (np.float32(attributes.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0)))
+    if scale != 1:
+        values *= scale
+    if offset != 0:
+        values += offset
+    return values
+
+
+def _is_of_labels(name: str) -> bool:
+    """Whether an array holds labels, a copy of them, or their index."""
+    return name.startswith((LABELS_PREFIX, _INDEX_PREFIX)) or (
+        name.startswith(_SECTIONS_PREFIX) and f"_{LABELS_PREFIX}" in name
+    )
+
+
+def _numbered(classes: int) -> list[str]:
+    return [f"class {i}" for i in range(classes or 1)]
+
+
+def _check_same_axes(volume: Volume, other: Volume) -> None:
+    where = f"{other.url}: its labels lie on other axes than {volume.url}"
+    remedy = "label the volume that is read"
+    if len(volume.axes) != len(other.axes):
+        raise UserError(f"{where}: {len(other.axes)} of them, not {len(volume.axes)}; {remedy}")
+    for ours, theirs in zip(volume.axes, other.axes, strict=True):
+        if ours.name != theirs.name:
+            raise UserError(f"{where}: {theirs.name} where it has {ours.name}; {remedy}")
+        same = len(ours) == len(theirs) and np.allclose(ours.labels, theirs.labels, rtol=1e-9, atol=1e-9)
+        if not same or len({ours.unit, theirs.unit} - {""}) > 1:
+            said = (f"{axis} {axis.unit}".rstrip() + f" ({len(axis)})" for axis in (theirs, ours))
+            raise UserError(f"{where}: {' where it has '.join(said)}; {remedy}")
