@@ -20,16 +20,24 @@ class Data:
 
     volume: str = ""  # URL or path of the volume; axes slowest first
     labels: str = ""  # name of the label array: the store's labels_<name>
+    labels_volume: str = ""  # URL of the volume that holds the labels, on the same axes; empty: data.volume
     window: tuple[int, ...] = ()  # samples along each axis of the volume; a side of 1 makes a section
     batch_size: int = 8  # samples (windows) per optimiser step, over all devices
-    train: str = ""  # region of the volume that is trained on
-    validation: str = ""  # region that chooses the best checkpoint; empty: no validation
-    test: str = ""  # region that is looked at last; empty: no test split
+    train: str = ""  # region of the volume that is trained on, or several parted by ";"
+    validation: str = ""  # region (or several) that chooses the best checkpoint; empty: no validation
+    test: str = ""  # region (or several) that is looked at last; empty: no test split
     split_gap: int = -1  # samples between two splits along the axis that parts them; -1: the window's side there
-    sampling: str = "uniform"  # training windows: "uniform" draws anywhere, "grid" shuffles a fixed tiling
+    sampling: str = "uniform"  # training windows: "uniform" draws anywhere, "grid" shuffles a fixed tiling,
+    # "balanced" draws around labelled samples of each class alike, "blocks" reads a few blocks of chunks at a time
+    class_shares: tuple[float, ...] = ()  # "balanced": share of the windows drawn around each class; empty: all alike
+    train_weights: tuple[float, ...] = ()  # share of the windows drawn from each region of data.train; empty: by size
+    directions: tuple[str, ...] = ()  # axes that training sections are cut across, drawn alike; empty: as data.window
     overhang: float = 0.125  # share of a window's side (if longer than 1) that a uniform draw may reach past its region
-    clip: float = 5.0  # normalised amplitudes are clipped to +-clip standard deviations; 0: no clipping
-    statistics_tiles: int = 256  # at most so many chunks of the training part are read for its mean and deviation
+    normalization: str = "training"  # centre and scale are those of the "training" part, each "window" or each "trace"
+    robust: bool = False  # median and scaled median absolute deviation in place of mean and standard deviation
+    agc: int = 0  # samples of the window along the last axis over which amplitudes are levelled first; 0: none
+    clip: float = 5.0  # normalised amplitudes are clipped to +-clip deviations; 0: no clipping
+    statistics_tiles: int = 256  # at most so many chunks of the training part are read for its statistics
     num_threads: int = 4  # reading threads of a process
     prefetch: int = 2  # batches read ahead; this and the cache bound the host's memory
     cache_mebibytes: int = 256  # decoded chunks kept by TensorStore, MiB a process
@@ -42,7 +50,14 @@ class Augment:
     flip_axes: tuple[str, ...] = ()  # axes that are mirrored with probability 1/2, image and label together
     polarity: float = 0.0  # probability of a sign change of a whole window
     gain: float = 0.0  # a window is scaled by exp(N(0, gain))
-    noise: float = 0.0  # white noise of deviation |N(0, noise)| in units of the training deviation
+    noise: float = 0.0  # white noise of deviation |N(0, noise)| in units of the normalised deviation
+    time_shift: float = 0.0  # samples: windows are shifted along the last axis by up to so many, either way
+    time_stretch: float = 0.0  # windows are stretched along the last axis by exp(N(0, time_stretch))
+    trace_dropout: float = 0.0  # up to this share of a window's traces is silenced
+    frequency: float = 0.0  # spectra along the last axis are scaled by exp of a smooth random curve of this deviation
+    depth_gain: float = 0.0  # windows are scaled by exp(N(0, depth_gain) z), z from -1 to 1 along the last axis
+    warp: float = 0.0  # samples: deviation of a smooth random displacement along each of the window's long sides
+    warp_spacing: int = 32  # samples between the control points of that displacement
 
 
 @dataclass
@@ -56,6 +71,7 @@ class Model:
     activation: str = "relu"  # "relu" | "leaky_relu" | "gelu" | "silu"
     dropout: float = 0.0  # share of features dropped in the bottleneck
     vertical_position: bool = False  # a second input: the place of each sample along the window's last axis, -1 to 1
+    deep_supervision: int = 0  # coarser resolutions, from the finest down, whose own logits are trained too
     remat: bool = False  # recompute each block's activations in the backward pass: less memory, more time
 
 
@@ -70,8 +86,12 @@ class Precision:
 class Loss:
     """What is minimised over the labelled samples of the global batch."""
 
-    name: str = "cross_entropy"  # "cross_entropy" | "dice" | "cross_entropy+dice"
-    class_weights: tuple[float, ...] = ()  # one weight a class (two for num_classes=1); empty: all 1
+    name: str = "cross_entropy"  # "cross_entropy" | "focal" | "dice" | "generalized_dice", or several joined by "+"
+    class_weights: tuple[float, ...] = ()  # one weight a class (two for num_classes=1); empty: by class_weighting
+    class_weighting: str = "none"  # weights from the class counts of the training part: "inverse" | "inverse_sqrt"
+    focal_gamma: float = 2.0  # "focal": the higher, the less samples count that are right already
+    boundary_weight: float = 0.0  # samples near a class boundary weigh 1 + boundary_weight
+    boundary_radius: int = 2  # samples on either side of a boundary that are near it
 
 
 @dataclass
@@ -84,6 +104,7 @@ class Optimizer:
     decay_steps: int = 0  # steps until the cosine ends; 0: train.num_steps
     weight_decay: float = 1e-4  # decoupled, on convolution kernels alone
     clip_norm: float = 1.0  # global gradient norm above which gradients are scaled down; 0: never
+    average: float = 0.0  # decay of a running average of the parameters, used in place of them when not training; 0: none
     accumulation: int = 1  # a batch is worked on in so many parts, one after the other
 
 
@@ -145,18 +166,21 @@ class Experiment:
 
 
 _CHOICES = {
-    "data.sampling": ("uniform", "grid"),
+    "data.sampling": ("uniform", "grid", "balanced", "blocks"),
+    "data.normalization": ("training", "window", "trace"),
     "model.norm": ("group", "batch", "instance", "none"),
     "model.activation": ("relu", "leaky_relu", "gelu", "silu"),
     "precision.compute": ("float32", "bfloat16"),
-    "loss.name": ("cross_entropy", "dice", "cross_entropy+dice"),
+    "loss.class_weighting": ("none", "inverse", "inverse_sqrt"),
     "optimizer.schedule": ("cosine", "constant"),
     "predict.probability_dtype": ("float16", "float32"),
 }
+_LOSSES = ("cross_entropy", "focal", "dice", "generalized_dice")
 _AT_LEAST = {
     "data.batch_size": 1,
     "data.split_gap": -1,
     "data.overhang": 0,
+    "data.agc": 0,
     "data.clip": 0,
     "data.statistics_tiles": 1,
     "data.num_threads": 1,
@@ -165,14 +189,26 @@ _AT_LEAST = {
     "augment.polarity": 0,
     "augment.gain": 0,
     "augment.noise": 0,
+    "augment.time_shift": 0,
+    "augment.time_stretch": 0,
+    "augment.trace_dropout": 0,
+    "augment.frequency": 0,
+    "augment.depth_gain": 0,
+    "augment.warp": 0,
+    "augment.warp_spacing": 1,
     "model.base_features": 1,
     "model.levels": 1,
     "model.num_classes": 1,
     "model.dropout": 0,
+    "model.deep_supervision": 0,
+    "loss.focal_gamma": 0,
+    "loss.boundary_weight": 0,
+    "loss.boundary_radius": 1,
     "optimizer.warmup_steps": 0,
     "optimizer.decay_steps": 0,
     "optimizer.weight_decay": 0,
     "optimizer.clip_norm": 0,
+    "optimizer.average": 0,
     "optimizer.accumulation": 1,
     "train.num_steps": 1,
     "train.max_minutes": 0,
@@ -187,7 +223,14 @@ _AT_LEAST = {
     "mesh.data": -1,
     "mesh.space": 1,
 }
-_BELOW = {"data.overhang": 1, "model.dropout": 1, "predict.overlap": 1, "model.num_classes": 255}
+_BELOW = {
+    "data.overhang": 1,
+    "augment.trace_dropout": 1,
+    "model.dropout": 1,
+    "model.num_classes": 255,
+    "optimizer.average": 1,
+    "predict.overlap": 1,
+}
 
 # What a run may change when it is taken up again; anything else would make it another run.
 _MAY_CHANGE = ("mesh", "evaluate", "predict") + tuple(
@@ -212,7 +255,7 @@ def validate(experiment: Experiment) -> None:
             raise UserError(f"config.{name}={value}: must be at least {_AT_LEAST[name]}")
         if name in _BELOW and value >= _BELOW[name]:
             raise UserError(f"config.{name}={value}: must be below {_BELOW[name]}")
-    data, optimizer, classes = experiment.data, experiment.optimizer, max(experiment.model.num_classes, 2)
+    data, optimizer = experiment.data, experiment.optimizer
     for name in ("volume", "labels", "window", "train"):
         if not getattr(data, name):
             raise UserError(f"config.data.{name} is empty; set --config.data.{name}")
@@ -223,11 +266,31 @@ def validate(experiment: Experiment) -> None:
             f"config.optimizer.accumulation={optimizer.accumulation} does not divide "
             f"config.data.batch_size={data.batch_size}; choose a divisor"
         )
-    weights = experiment.loss.class_weights
-    if weights and (len(weights) != classes or min(weights) < 0 or max(weights) == 0):
-        raise UserError(f"config.loss.class_weights={weights}: {classes} weights are needed, none negative, not all 0")
+    _validate_loss(experiment)
     if experiment.mesh.data == 0:
         raise UserError("config.mesh.data=0: must be at least 1, or -1 for all devices that are left")
+
+
+def _validate_loss(experiment: Experiment) -> None:
+    loss, classes = experiment.loss, max(experiment.model.num_classes, 2)
+    for term in loss.name.split("+"):
+        if term not in _LOSSES:
+            raise UserError(f"config.loss.name='{loss.name}': '{term}' is unknown{nearest(term, _LOSSES)}")
+    shares = {"loss.class_weights": loss.class_weights, "data.class_shares": experiment.data.class_shares}
+    for name, values in shares.items():
+        if values and (len(values) != classes or min(values) < 0 or max(values) == 0):
+            raise UserError(f"config.{name}={values}: {classes} numbers are needed, none negative, not all 0")
+    if loss.class_weights and loss.class_weighting != "none":
+        raise UserError(
+            f"config.loss.class_weighting='{loss.class_weighting}': config.loss.class_weights={loss.class_weights} "
+            "gives the weights already; set one of the two"
+        )
+    model = experiment.model
+    if model.deep_supervision and model.deep_supervision >= model.levels:
+        raise UserError(
+            f"config.model.deep_supervision={model.deep_supervision}: config.model.levels={model.levels} has "
+            f"{model.levels - 1} coarser resolutions"
+        )
 
 
 def to_dict(experiment: Experiment) -> dict[str, Any]:

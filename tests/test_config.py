@@ -54,8 +54,14 @@ def test_from_dict_fills_in_and_refuses() -> None:
         ("model.norm", "layer"),
         ("model.dropout", 1.0),
         ("precision.compute", "float16"),
-        ("loss.name", "focal"),
+        ("data.normalization", "volume"),
+        ("data.class_shares", (-1.0, 1.0)),
+        ("augment.warp_spacing", 0),
+        ("loss.name", "cross_entropy+focall"),
         ("loss.class_weights", (1.0, 1.0, 1.0)),
+        ("loss.class_weighting", "even"),
+        ("model.deep_supervision", 5),
+        ("optimizer.average", 1.0),
         ("optimizer.learning_rate", 0.0),
         ("optimizer.accumulation", 3),
         ("train.num_steps", 0),
@@ -68,6 +74,13 @@ def test_a_wrong_value_is_named(field: str, value: object) -> None:
     section, name = field.split(".")
     setattr(getattr(experiment, section), name, value)
     with pytest.raises(UserError, match=rf"config\.{re.escape(field)}\b"):
+        validate(experiment)
+
+
+def test_class_weights_are_given_once() -> None:
+    experiment = sound()
+    experiment.loss.class_weights, experiment.loss.class_weighting = (1.0, 2.0), "inverse"
+    with pytest.raises(UserError, match=r"config\.loss\.class_weighting='inverse'.*set one of the two"):
         validate(experiment)
 
 
