@@ -154,6 +154,14 @@ def own_attributes(document: Any) -> dict[str, Any] | None:
         return None
 
 
+def is_unfinished(document: Any) -> bool:
+    """Whether a group's document has our attributes, but not the consolidated metadata that we write last."""
+    try:
+        return OWN in document["attributes"]["attributes"] and own_attributes(document) is None
+    except (KeyError, TypeError):
+        return False
+
+
 _LENGTHS = ("mm", "cm", "m", "km", "in", "ft", "yd", "mi")
 
 

@@ -53,6 +53,7 @@ class Volume:
         document: dict[str, Any] | None = None,
         staging: Staging | None = None,
         shared: bool = False,
+        places: Mapping[str, str] | None = None,
     ):
         self.url = url
         self.axes = tuple(axes)
@@ -65,9 +66,10 @@ class Volume:
         self._finished = copy.deepcopy(document)  # the group's document as it stands in the store
         self._added: set[str] = set()
         self._counters: dict[str, LabelCounter] = {}
-        self._places: dict[str, tuple[Store, str]] = {}  # arrays that lie elsewhere than under their name here
+        # Arrays that lie elsewhere than under their name in this store. `places` are given where others wrote it.
+        self._places = {name: (store, path) for name, path in (places or {}).items()}
         self._indices: dict[str, LabelIndex] = {}  # of labels that were counted, not written, by this package
-        self._reads_only = False
+        self._reads_only = places is not None
         self._handles: dict[str, ts.TensorStore] = {}
         self._lock = threading.RLock()
         for name, array in document["consolidated_metadata"]["metadata"].items() if document else ():
