@@ -1,5 +1,6 @@
 """Statistics of arrays that no memory holds: one pass, mergeable in any order."""
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field, replace
 from typing import Any, Self
@@ -124,7 +125,8 @@ class StreamingStatistics:
 
     Quantiles come from exact counts over the upper bits of the float32 patterns, ordered as the numbers are: as many
     bits as leave at most 2^17 different patterns. Up to 2^17 different values are thus held as they are; beyond, the
-    bins follow the data, and a quantile is interpolated inside its bin. It takes 6 MiB at most.
+    bins follow the data, and a quantile is interpolated inside its bin. Threads may update one object together; it
+    takes 6 MiB, 40 MiB while it counts.
     """
 
     def __init__(self):
@@ -133,6 +135,7 @@ class StreamingStatistics:
         self._keys = np.zeros(0, np.uint32)  # sorted
         self._counts = np.zeros(0, np.int64)
         self._waiting: list[np.ndarray] = []  # keys that are not counted yet: counting many at once costs less
+        self._lock = threading.RLock()
 
     @property
     def count(self) -> int:
@@ -152,11 +155,17 @@ class StreamingStatistics:
             found = block if finite.all() else block[finite]
             moments = moments.merge(Moments.of(found, block.size - found.size))
             if found.size:
-                self._waiting.append(_ordered_bits(found) >> np.uint32(self._dropped))
+                self._add_bits(_ordered_bits(found))
+        with self._lock:
+            self.moments = self.moments.merge(moments)
+        return moments
+
+    def _add_bits(self, bits: np.ndarray) -> None:
+        with self._lock:
+            bits >>= np.uint32(self._dropped)
+            self._waiting.append(bits)
             if sum(map(len, self._waiting)) >= _BLOCK:
                 self._count_waiting()
-        self.moments = self.moments.merge(moments)
-        return moments
 
     def merge(self, other: "StreamingStatistics") -> None:
         """Add what `other` has seen."""
@@ -314,10 +323,10 @@ def _from_ordered_bits(bits: np.ndarray) -> np.ndarray:
 
 def _count(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The different keys in order, and how often each is there."""
-    # Counted in the pages of the number line (by the upper 12 bits) that are used, where these are not too many.
-    bits = max(int(keys.max()).bit_length() - 12, 0)
+    # Counted in the pages of the number line (by the upper 14 bits) that are used, where these are not too many.
+    bits = max(int(keys.max()).bit_length() - 14, 0)
     pages = np.flatnonzero(np.bincount(keys >> np.uint32(bits)))
-    if len(pages) << bits <= 4 * keys.size:
+    if len(pages) << bits <= 2 * keys.size:
         place = np.zeros(pages[-1] + 1, np.uint32)
         place[pages] = (np.arange(len(pages)) - pages) << bits  # how far each page moves, modulo 2^32
         counts = np.bincount(keys + place[keys >> np.uint32(bits)])
