@@ -11,13 +11,13 @@ from jax.sharding import PartitionSpec as P  # noqa: N817
 
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
-from seisjax.losses import Loss, make_loss
+from seisjax.losses import DeepSupervision, Loss, class_weights, coarser_labels, make_loss, near_boundary
 
-NAMES = ["cross_entropy", "dice", "cross_entropy+dice"]
+NAMES = ["cross_entropy", "focal", "dice", "generalized_dice", "cross_entropy+dice", "focal+generalized_dice"]
 
 
 def value_of(loss, logits, labels):
-    return loss.total(loss.numerators(logits, labels), loss.denominators(labels))
+    return Loss.total(loss.numerators(logits, labels), loss.denominators(labels))
 
 
 @functools.lru_cache
@@ -33,29 +33,40 @@ def example(outputs, shape=(3, 8, 10), seed=0):
     return jnp.asarray(logits), jnp.asarray(labels)
 
 
-def plain(name, logits, labels, weights):
-    """The loss sample by sample, in float64."""
-    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+def plain(name, logits, labels, weights, gamma=2.0, near=None):
+    """The loss sample by sample, in float64; `near` weighs each sample."""
+    logits, labels, weights = np.asarray(logits, np.float64), np.asarray(labels), np.asarray(weights, np.float64)
     if logits.shape[-1] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], -1)
     p = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
+    valid = labels != IGNORE
+    right = p[valid][np.arange(valid.sum()), labels[valid]]
+    w = weights[labels[valid]] * (1.0 if near is None else near[valid])
+    windows = [(q[y != IGNORE], y[y != IGNORE]) for q, y in zip(p, labels, strict=True) if (y != IGNORE).any()]
     value = 0.0
-    if "cross_entropy" in name:
-        valid = labels != IGNORE
-        true = labels[valid]
-        w = np.asarray(weights)[true]
-        value += (-np.log(p[valid][np.arange(len(true)), true]) * w).sum() / w.sum()
-    if "dice" in name:
-        windows = []
-        for q, y in zip(p, labels, strict=True):
-            q, y = q[y != IGNORE], y[y != IGNORE]
-            classes = np.unique(y)
-            dice = [2 * q[y == c, c].sum() / (q[:, c].sum() + (y == c).sum()) for c in classes]
-            if len(classes):
-                windows.append(1 - np.average(dice, weights=np.asarray(weights)[classes]))
-        value += np.mean(windows)
+    for term in name.split("+"):
+        if term == "cross_entropy":
+            value += (-np.log(right) * w).sum() / w.sum()
+        elif term == "focal":
+            value += (-((1 - right) ** gamma) * np.log(right) * w).sum() / w.sum()
+        elif term == "dice":
+            value += np.mean([plain_dice(q, y, weights) for q, y in windows])
+        else:
+            value += np.mean([plain_generalized_dice(q, y, weights) for q, y in windows])
     return value
+
+
+def plain_dice(q, y, weights):
+    classes = np.unique(y)
+    dice = [2 * q[y == c, c].sum() / (q[:, c].sum() + (y == c).sum()) for c in classes]
+    return 1 - np.average(dice, weights=weights[classes])
+
+
+def plain_generalized_dice(q, y, weights):
+    volumes = {c: weights[c] / (y == c).sum() ** 2 for c in np.unique(y)}
+    above = sum(v * q[y == c, c].sum() for c, v in volumes.items())
+    return 1 - 2 * above / sum(v * (q[:, c].sum() + (y == c).sum()) for c, v in volumes.items())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,11 +79,78 @@ def test_equals_the_plain_sum(name, outputs, weights):
     np.testing.assert_allclose(value, plain(name, logits, labels, weights or (1,) * max(outputs, 2)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 3.5])
+def test_focal_of_any_power_and_of_certain_samples(gamma):
+    logits, labels = example(3)
+    loss = make_loss("focal", 3, focal_gamma=gamma)
+    value, gradient = value_and_grad(loss)(logits, labels)
+    np.testing.assert_allclose(value, plain("focal", logits, labels, (1, 1, 1), gamma), rtol=1e-5)
+    assert np.isfinite(gradient).all()
+    # Right beyond what float32 can tell from certain: no loss, and no slope that is not a number.
+    value, gradient = value_and_grad(loss)(200.0 * jax.nn.one_hot(labels, 3), labels)
+    assert value == 0
+    assert (np.asarray(gradient) == 0).all()
+
+
+def test_focal_without_focus_is_the_cross_entropy():
+    logits, labels = example(3)
+    focal, plain = (value_and_grad(make_loss(n, 3, (1, 2, 3), focal_gamma=0.0)) for n in ("focal", "cross_entropy"))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8),
+        focal(logits, labels),
+        plain(logits, labels),
+    )
+
+
+def near_by_hand(labels, radius):
+    """Labelled samples within `radius` of one that has a labelled neighbour of another class, sample by sample."""
+
+    def box(place, reach):
+        return tuple(slice(max(i - reach, 0), i + reach + 1) for i in place)
+
+    edge, near = np.zeros(labels.shape, bool), np.zeros(labels.shape, bool)
+    for b, window in enumerate(labels):
+        for place in np.ndindex(window.shape):
+            around = window[box(place, 1)]
+            edge[(b, *place)] = window[place] != IGNORE and ((around != IGNORE) & (around != window[place])).any()
+        for place in np.ndindex(window.shape):
+            near[(b, *place)] = window[place] != IGNORE and edge[b][box(place, radius - 1)].any()
+    return near
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(2, 17, 13), (2, 1, 12, 11), (1, 7, 8, 9)])
+def test_near_a_boundary(radius, shape):
+    rng = np.random.default_rng(radius)
+    labels = np.cumsum(rng.random(shape) < 0.04, axis=-1).astype(np.uint8) % 3
+    labels[rng.random(shape) < 0.3] = IGNORE
+    expected = near_by_hand(labels, radius)
+    assert expected.any()
+    np.testing.assert_array_equal(jax.jit(near_boundary, static_argnums=1)(labels, radius), expected)
+
+
+def test_a_boundary_has_its_radius_on_either_side_and_ignore_makes_none():
+    line = jnp.asarray([[0, 0, 0, 0, 1, 1, 1, 1, IGNORE, 1, IGNORE, 0, 0]], jnp.uint8)
+    np.testing.assert_array_equal(np.flatnonzero(near_boundary(line, 1)), [3, 4])
+    np.testing.assert_array_equal(np.flatnonzero(near_boundary(line, 3)), [1, 2, 3, 4, 5, 6])
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "dice"])
+def test_boundary_weights_are_those_of_a_weighted_mean(name):
+    logits, labels = example(3)
+    labels = jnp.where(labels != IGNORE, jnp.arange(10) // 5, labels).astype(jnp.uint8)
+    loss = make_loss(name, 3, (1, 2, 3), boundary_weight=4.0, boundary_radius=2)
+    near = 1 + 4.0 * near_by_hand(np.asarray(labels), 2)
+    assert len(np.unique(near)) == 2
+    value, _ = value_and_grad(loss)(logits, labels)
+    np.testing.assert_allclose(value, plain(name, logits, labels, (1, 2, 3), near=near), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_what_is_ignored_changes_no_bit(name, outputs):
     logits, labels = example(outputs)
-    step = value_and_grad(make_loss(name, outputs))
+    step = value_and_grad(make_loss(name, outputs, boundary_weight=2.0))
     value, gradient = step(logits, labels)
     ignored = np.asarray(labels) == IGNORE
     assert (np.asarray(gradient)[ignored] == 0).all()
@@ -87,7 +165,8 @@ def test_what_is_ignored_changes_no_bit(name, outputs):
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_nothing_labelled_gives_zero(name, outputs):
     logits, labels = example(outputs)
-    value, gradient = value_and_grad(make_loss(name, outputs))(logits * jnp.nan, jnp.full_like(labels, IGNORE))
+    loss = make_loss(name, outputs, boundary_weight=2.0)
+    value, gradient = value_and_grad(loss)(logits * jnp.nan, jnp.full_like(labels, IGNORE))
     assert value == 0
     assert (np.asarray(gradient) == 0).all()
 
@@ -96,12 +175,10 @@ def test_nothing_labelled_gives_zero(name, outputs):
 def test_sums_of_parts_are_those_of_the_whole(name):
     logits, labels = example(4, (4, 6, 6, 5))
     labels = labels.at[0].set(IGNORE)
-    loss = make_loss(name, 4, (1, 2, 3, 4))
-    whole = [*loss.numerators(logits, labels), *loss.denominators(labels)]
-    parts = [
-        [*loss.numerators(logits[i : i + 1], labels[i : i + 1]), *loss.denominators(labels[i : i + 1])]
-        for i in range(4)
-    ]
+    loss = make_loss(name, 4, (1, 2, 3, 4), boundary_weight=2.0)
+    sums = jax.jit(lambda x, y: [*loss.numerators(x, y), *loss.denominators(y)])
+    whole = sums(logits, labels)
+    parts = [sums(logits[i : i + 1], labels[i : i + 1]) for i in range(4)]
     np.testing.assert_allclose(np.sum(parts, axis=0), whole, rtol=1e-5)
     assert all(scalar.dtype == jnp.float32 and scalar.shape == () for scalar in whole)
 
@@ -117,7 +194,8 @@ def test_extreme_and_half_precision_logits_stay_finite(outputs):
     _, labels = example(outputs)
     logits = jnp.where(jnp.arange(10)[None, None, :, None] % 2 == 0, 1e4, -1e4) * jnp.ones((3, 8, 10, outputs))
     for dtype in (jnp.float32, jnp.bfloat16):
-        value, gradient = value_and_grad(make_loss("cross_entropy+dice", outputs))(logits.astype(dtype), labels)
+        loss = make_loss("cross_entropy+focal+dice+generalized_dice", outputs)
+        value, gradient = value_and_grad(loss)(logits.astype(dtype), labels)
         assert np.isfinite(value)
         assert value.dtype == jnp.float32
         assert np.isfinite(np.asarray(gradient, np.float32)).all()
@@ -126,12 +204,65 @@ def test_extreme_and_half_precision_logits_stay_finite(outputs):
 @pytest.mark.parametrize("name", NAMES)
 def test_sharded_equals_one_device(name):
     logits, labels = example(4, (4, 16, 12))
-    step = value_and_grad(make_loss(name, 4))
+    step = value_and_grad(make_loss(name, 4, boundary_weight=2.0, boundary_radius=3))
     one = step(logits, labels)
     mesh = jax.make_mesh((2, 4), ("data", "space"), axis_types=(AxisType.Auto,) * 2)
     sharding = NamedSharding(mesh, P("data", "space"))
-    many = step(jax.device_put(logits, sharding), jax.device_put(labels, sharding))
+    logits, labels = jax.device_put((logits, labels), sharding)
+    many = step(logits, labels)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), one, many)
+    program = step.lower(logits, labels).compile().as_text()
+    assert program
+    assert "all-gather" not in program
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (1, 7, 10), (4, 8, 6)])
+def test_coarser_labels_are_the_most_common_labelled_class(shape):
+    _, labels = example(3, (2, *shape))
+    labels = np.asarray(labels.at[0].set(jnp.where(jnp.arange(shape[-1]) < 4, IGNORE, labels[0])))
+    blocks = [1 if side == 1 else 4 for side in shape]
+    got = np.asarray(jax.jit(coarser_labels, static_argnums=(1, 2))(labels, 4, 3))
+    expected = np.full((2, *(-(-side // b) for side, b in zip(shape, blocks, strict=True))), IGNORE, np.uint8)
+    for place in np.ndindex(*expected.shape):
+        inside = (slice(n * b, (n + 1) * b) for n, b in zip(place[1:], blocks, strict=True))
+        counts = np.bincount(labels[(place[0], *inside)].ravel(), minlength=256)[:3]
+        if counts.any():
+            expected[place] = counts.argmax()
+    assert (expected == IGNORE).any()
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "cross_entropy+generalized_dice"])
+def test_deep_supervision_is_the_weighted_mean_of_its_resolutions(name):
+    loss = make_loss(name, 3, boundary_weight=3.0, boundary_radius=2)
+    _, labels = example(3, (2, 8, 12))
+    logits = [example(3, (2, 8 // 2**k, 12 // 2**k), seed=k)[0] for k in range(3)]
+    scales = [labels, coarser_labels(labels, 2, 3), coarser_labels(labels, 4, 3)]
+    losses = [make_loss(name, 3, boundary_weight=3.0, boundary_radius=r) for r in (2, 1, 1)]
+    values = [value_and_grad(loss)(x, y)[0] for loss, x, y in zip(losses, logits, scales, strict=True)]
+    got, _ = value_and_grad(DeepSupervision(loss, 3))(logits, labels)
+    np.testing.assert_allclose(got, np.average(values, weights=[4, 2, 1]), rtol=1e-5)
+    np.testing.assert_array_equal(value_and_grad(DeepSupervision(loss, 1))(logits[:1], labels)[0], values[0])
+
+
+def test_deep_supervision_of_nothing_labelled_gives_zero():
+    deep = DeepSupervision(make_loss("cross_entropy+dice", 3), 2)
+    logits = (jnp.full((2, 8, 8, 3), jnp.nan), jnp.full((2, 4, 4, 3), jnp.nan))
+    labels = jnp.full((2, 8, 8), IGNORE, jnp.uint8)
+    value, gradients = value_and_grad(deep)(logits, labels)
+    assert value == 0
+    assert all((np.asarray(gradient) == 0).all() for gradient in gradients)
+
+
+def test_class_weights_have_a_mean_of_one_over_the_classes_that_are_there():
+    assert class_weights([100, 0, 400, 50], "inverse") == pytest.approx([12 / 13, 1, 3 / 13, 24 / 13])
+    root = class_weights(np.array([100, 0, 400, 25]), "inverse_sqrt")
+    assert root == pytest.approx([6 / 7, 1, 3 / 7, 12 / 7])
+    assert class_weights([5, 0], "none") == class_weights([0, 0], "inverse") == (1.0, 1.0)
+    assert all(isinstance(weight, float) for weight in root)
+    with pytest.raises(UserError, match="loss.class_weighting: unknown weighting 'invers'.*'inverse'"):
+        class_weights([1, 2], "invers")
 
 
 def test_counts_are_exact_beyond_what_float32_can_count():
@@ -144,6 +275,7 @@ def test_counts_are_exact_beyond_what_float32_can_count():
     ("name", "weights", "message"),
     [
         ("dicee", (), "loss.name: unknown loss 'dicee' .did you mean 'dice'"),
+        ("focal+dice+focal", (), "loss.name='focal.dice.focal': names a loss twice"),
         ("dice", (1.0, 2.0), "loss.class_weights: 2 weights for 3 classes"),
         ("dice", (1.0, -2.0, 1.0), "loss.class_weights: weights must be"),
         ("dice", (0.0, 0.0, 0.0), "loss.class_weights: weights must be"),
@@ -152,6 +284,12 @@ def test_counts_are_exact_beyond_what_float32_can_count():
 def test_bad_arguments_end_in_one_line(name, weights, message):
     with pytest.raises(UserError, match=message):
         make_loss(name, 3, weights)
+
+
+@pytest.mark.parametrize("option", ["focal_gamma", "boundary_weight", "boundary_radius"])
+def test_options_below_their_least_are_refused(option):
+    with pytest.raises(UserError, match=f"loss.{option}: -1 is too small"):
+        make_loss("focal", 3, **{option: -1})
 
 
 def test_total_leaves_out_what_was_not_counted():

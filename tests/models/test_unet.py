@@ -64,6 +64,25 @@ def test_biases_stand_only_where_no_norm_follows(norm):
     assert "bias" in params["blocks"]["3_head"]
 
 
+def test_deep_supervision_adds_heads_alone_and_leaves_the_rest_as_it_was():
+    shape = (2, 13, 20, 1)
+    x = jax.random.normal(jax.random.key(0), shape)
+    plain, deep = (make_unet(1, 3, levels=4, deep_supervision=n, rngs=nnx.Rngs(0)) for n in (0, 3))
+    (_, params, _), (_, more, _) = pure(plain), pure(deep)
+    assert list(more["blocks"]) == sorted(more["blocks"])
+    assert set(more["blocks"]) - set(params["blocks"]) == {"4_head_1", "4_head_2", "4_head_3"}
+    jax.tree.map(np.testing.assert_array_equal, params["blocks"], {n: more["blocks"][n] for n in params["blocks"]})
+    logits = jax.jit(deep.resolutions)(x)
+    assert [y.shape for y in logits] == [(2, 13, 20, 3), (2, 7, 10, 3), (2, 4, 5, 3), (2, 2, 3, 3)]
+    assert all(y.dtype == jnp.float32 for y in logits)
+    np.testing.assert_array_equal(jax.jit(deep.__call__)(x), jax.jit(plain.__call__)(x))
+
+
+def test_more_deep_supervision_than_levels_is_refused():
+    with pytest.raises(UserError, match="model.deep_supervision: model.levels=2 has 1 coarser"):
+        make_unet(1, 2, deep_supervision=2, rngs=nnx.Rngs(0))
+
+
 @pytest.mark.parametrize("field", ["norm", "activation"])
 def test_unknown_names_are_refused(field):
     with pytest.raises(UserError, match=f"model.{field}: unknown"):
