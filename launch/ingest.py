@@ -1,12 +1,13 @@
-"""Turn a survey file into a volume.
+"""Turn a survey into a volume, or a volume into another.
 
     python launch/ingest.py --input=survey.segy --output=survey.zarr --scan
     python launch/ingest.py --input=survey.segy --output=survey.zarr --labels=facies.segy --label_name=facies
+    python launch/ingest.py --input=survey.zarr --output=small.zarr --dtype=int8 --sections=inline,crossline
 
-`--scan` says which header bytes hold the line numbers and writes nothing.
+Given again, a command that was killed goes on.
 """
 
-import math
+import functools
 import time
 from collections.abc import Sequence
 
@@ -15,60 +16,68 @@ from absl import flags
 from seisjax.command_line import run
 from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
-from seisjax.volumes import set_cache_size
-from seisjax.volumes.ingest import ingest_segy, parse_sides
-from seisjax.volumes.segy_grid import parse_axes
+from seisjax.volumes import Volume, open_volume, set_cache_size
+from seisjax.volumes.ingest import describe_made, ingest, parse_sides, report_folder
 from seisjax.volumes.segy_scan import describe_scan
+from seisjax.volumes.sources import FORMATS
 
-INPUT = flags.DEFINE_string("input", None, "survey file (SEG-Y)")
+INPUT = flags.DEFINE_list("input", [], "survey file or volume; several SEG-Y files, comma between, are one survey")
 OUTPUT = flags.DEFINE_string("output", None, "volume to write: a path or URL, e.g. survey.zarr")
-FORMAT = flags.DEFINE_enum("format", "auto", ["auto", "segy"], "format of --input; auto: by its content")
-LABELS = flags.DEFINE_string("labels", None, "a second file on the same grid: whole numbers 0 to 254, 255 = unlabelled")
-LABEL_NAME = flags.DEFINE_string("label_name", "facies", "the labels are stored as labels_<label_name>")
-CLASS_NAMES = flags.DEFINE_list("class_names", [], "names of classes 0, 1, ...; default: class 0, class 1, ...")
-AXES = flags.DEFINE_string("axes", "inline:189,crossline:193", "name:header byte of each axis, slowest first")
-VERTICAL = flags.DEFINE_enum("vertical", "time", ["time", "depth"], "axis of the samples: time in ms, depth in m")
-DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int16", "int8"], "stored type of the amplitudes")
+LABELS = flags.DEFINE_string("labels", None, "labels on the same grid: whole numbers 0 to 254, 255 = unlabelled")
 CHUNK = flags.DEFINE_list("chunk", [], "samples read as a whole, e.g. 64,64,64")
 SHARD = flags.DEFINE_list("shard", [], "samples written as a whole, one file; whole chunks, e.g. 256,256,512")
 SCAN = flags.DEFINE_bool("scan", False, "report geometry and propose --axes; write nothing")
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace --output where it exists")
+REPORT = flags.DEFINE_bool("report", False, "draw and describe --output in <output>_report; without it, --input")
+PLAIN = [
+    flags.DEFINE_enum("format", "auto", FORMATS, "format of --input; auto: by its content"),
+    flags.DEFINE_string("label_name", "facies", "the labels are stored as labels_<label_name>"),
+    flags.DEFINE_list("class_names", [], "names of classes 0, 1, ...; default: class 0, class 1, ..."),
+    flags.DEFINE_string("axes", "", "name:header byte of each axis, slowest first (default inline:189,crossline:193)"),
+    flags.DEFINE_enum("vertical", "time", ["time", "depth"], "axis of the samples: time in ms, depth in m"),
+    flags.DEFINE_enum(
+        "duplicates", "refuse", ["refuse", "first", "last", "mean"], "of traces in one place, the one kept"
+    ),
+    flags.DEFINE_float("interval", None, "sampling interval, ms or m, where the file's own is wrong or missing"),
+    flags.DEFINE_string("dataset", "", "array of an .npz or HDF5 file, where it holds several"),
+    flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int16", "int8"], "stored type of the amplitudes"),
+    flags.DEFINE_list("sections", [], "axes for which second copies are kept, quick to read section by section"),
+    flags.DEFINE_bool("overwrite", False, "replace --output where it exists, or what another command began of it"),
+    flags.DEFINE_integer("num_processes", 1, "processes that share the work, each started with the same flags"),
+    flags.DEFINE_integer("process_id", 0, "which of them this one is, from 0"),
+]
 
 
 def main(argv: Sequence[str]) -> None:
-    """Ingest as the flags say."""
+    """Scan, report or ingest, as the flags say."""
     del argv
-    if not INPUT.value:
-        raise UserError("--input: missing; give the survey file")
-    if SCAN.value:
-        print(describe_scan(INPUT.value))
-        return
-    if not OUTPUT.value:
-        raise UserError("--output: missing; give the volume to write")
+    if SCAN.value and INPUT.value:
+        print(describe_scan(INPUT.value, flags.FLAGS.vertical, flags.FLAGS.interval))
+    elif REPORT.value and INPUT.value and not OUTPUT.value:
+        report(open_volume(INPUT.value[0]), INPUT.value[0])
+    elif not (INPUT.value or LABELS.value) or not OUTPUT.value:
+        raise UserError("--output: missing" if INPUT.value else "--input: missing; give a survey, and --output")
+    else:
+        make(OUTPUT.value)
+
+
+def make(output: str) -> None:
+    """Make the volume, or this process's part of it."""
     set_cache_size(0)  # what is written is not read again
-    start = time.monotonic()
-    bar = Progress(0, "ingest", "shard column")  # closed after success alone: bad input ends with one line
-    volume = ingest_segy(
-        INPUT.value,
-        OUTPUT.value,
-        labels=LABELS.value,
-        label_name=LABEL_NAME.value,
-        class_names=CLASS_NAMES.value,
-        axes=parse_axes(AXES.value),
-        vertical=VERTICAL.value,
-        dtype=DTYPE.value,
-        chunk=parse_sides("chunk", CHUNK.value),
-        shard=parse_sides("shard", SHARD.value),
-        overwrite=OVERWRITE.value,
-        progress=bar.reach,
-    )
+    start, bar = time.monotonic(), Progress(0, "ingest", "shard column")  # bar: not closed after an error's one line
+    options = {flag.name: flag.value for flag in PLAIN} | {"progress": bar.reach}
+    options |= {flag.name: parse_sides(flag.name, flag.value) for flag in (CHUNK, SHARD)}
+    volume = ingest(INPUT.value, output, labels=LABELS.value, say=functools.partial(print, flush=True), **options)
     bar.close()
-    traces, cells = volume.attributes["num_traces"], math.prod(volume.shape[:-1])
-    masked = volume.statistics.non_finite if volume.statistics else 0
-    print(
-        f"{volume.describe()}\nwrote {OUTPUT.value}: {traces} traces in {cells} cells, "
-        f"{masked} samples not finite (masked), in {time.monotonic() - start:.1f} s"
-    )
+    if volume and REPORT.value:
+        report(volume, output)
+    print(f"{describe_made(volume, output)}, in {time.monotonic() - start:.1f} s")
+
+
+def report(volume: Volume, url: str) -> None:
+    """Draw and describe a volume."""
+    from seisjax.reporting.survey import write_report
+
+    print(write_report(volume, report_folder(url)))
 
 
 if __name__ == "__main__":

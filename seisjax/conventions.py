@@ -9,6 +9,7 @@ IGNORE = 255
 AMPLITUDE = "amplitude"
 TRACE_MASK = "trace_mask"
 LABELS_PREFIX = "labels_"
+SECTIONS_PREFIX = "sections_"  # sections_<axis>_<array>: the same samples in chunks one line thick
 PRED_CLASS = "pred_class"
 PRED_PROBABILITY = "pred_probability"
 PRED_ENTROPY = "pred_entropy"

@@ -44,8 +44,8 @@ def create_volume(
     path = local_path(url)
     url = str(path or url)
     if dtype is not None:
-        _check_dtype(dtype)
-    _check_layout(axes, chunk, shard)
+        check_dtype(dtype)
+    check_layout(axes, chunk, shard)
     if not shared:
         check_free(url, overwrite)
         staging = Staging(path, replace=overwrite) if path else None
@@ -76,7 +76,7 @@ def create_volume(
     return volume
 
 
-def _check_dtype(dtype: Any) -> None:
+def check_dtype(dtype: Any) -> None:
     try:
         known = np.dtype(dtype).name in _DTYPES
     except TypeError:
@@ -85,7 +85,7 @@ def _check_dtype(dtype: Any) -> None:
         raise UserError(f"--dtype={dtype}: samples are stored as one of {', '.join(_DTYPES)}")
 
 
-def _check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Sequence[int] | None) -> None:
+def check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Sequence[int] | None) -> None:
     names = ",".join(axis.name for axis in axes)
     for flag, sides in (("--chunk", chunk), ("--shard", shard)):
         if sides is not None and (len(sides) != len(axes) or min(sides) < 1):

@@ -1,84 +1,102 @@
-"""SEG-Y to volume: one pass over the samples, shard column by shard column, whole shards only.
+"""Survey to volume: one pass over the samples, shard column by shard column, whole shards only.
 
-In memory are one shard column (all samples of the traces above one shard) and the trace number of every cell.
+In memory are one shard column (all samples of the traces above one shard, or a part of them where traces are long) and
+what the reader holds of the geometry. Several processes share the columns of one volume, and whoever is killed goes on.
 """
 
-import os
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
 from seisjax.errors import UserError
-from seisjax.geometry import Box, tiles
-from seisjax.volumes import Volume, create_volume
-from seisjax.volumes.segy import SegyReader
-from seisjax.volumes.segy_grid import Grid, build_grid, check_same_grid, scaled
-from seisjax.volumes.statistics import StreamingStatistics
+from seisjax.geometry import Axis, Box
+from seisjax.volumes.columns import Labels, Survey, scan_column, write_column
+from seisjax.volumes.creating import check_free
+from seisjax.volumes.ledger import Ledger, Plan, read_counts, write_counts
+from seisjax.volumes.quantization import NUM_ERRORS, SCALED, Encoding, Errors, choose_scale
+from seisjax.volumes.readers import SurveyReader
+from seisjax.volumes.sources import open_reader
+from seisjax.volumes.staging import LEDGER, SharedStaging
+from seisjax.volumes.statistics import Moments
+from seisjax.volumes.store import WRITE_REMEDY, Store, local_path, storage_errors
+from seisjax.volumes.volume import Volume
+from seisjax.volumes.volume_reader import LabelsReader, VolumeReader
 
-DEFAULT_AXES = {"inline": 189, "crossline": 193}
-# Trace headers that are kept beside the samples, each unless it is 0 throughout: array name -> header byte.
-KEPT_HEADERS = {"ffid": 9, "cdp": 21, "offset": 37, "shot_point": 197}
-COORDINATES = {"cdp_x": 181, "cdp_y": 185}
-_COORDINATE_SCALAR, _TRACE_CODE, _DEAD = 71, 29, 2
+_NUM_MOMENTS = len(Moments.of(np.zeros(0, np.float32)).array())
 
 
-def ingest_segy(
-    input: str | Path,
+def ingest(
+    inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     labels: str | Path | None = None,
     label_name: str = "facies",
     class_names: Sequence[str] = (),
-    axes: Mapping[str, int] = DEFAULT_AXES,
+    format: str = "auto",
+    axes: Mapping[str, Any] | str | None = None,
     vertical: str = "time",
+    duplicates: str = "refuse",
+    interval: float | None = None,
+    dataset: str = "",
     dtype: str = "float32",
     chunk: Sequence[int] | None = None,
     shard: Sequence[int] | None = None,
+    sections: Sequence[str] = (),
     overwrite: bool = False,
+    num_processes: int = 1,
+    process_id: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Volume:
-    """Make the volume `output` from a SEG-Y file; `axes` gives the header byte of each axis, slowest first.
+    say: Callable[[str], None] = logging.info,
+) -> Volume | None:
+    """Make the volume `output` of a survey; `open_reader` says what is read, and the meaning of `axes` to `dataset`.
 
-    Samples are stored as `dtype`; float32 rounds 32-bit integers above 2^24, other types must hold every sample.
-    Cells without a trace, and traces that are flagged dead (byte 29 = 2) and all zero, are masked. NaN and Inf stay in
-    the volume and are counted in its statistics. `labels` is a second SEG-Y file on the same grid: whole numbers
-    0 to 254, or 255 where unlabelled; below len(class_names) where names are given.
-    `progress` is called with the shard columns done and their number. Returns the finished volume.
-    Raises UserError, and leaves nothing behind, for whatever is wrong with files, grid, labels or storage.
+    `labels` is a survey on the same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below
+    len(class_names) where names are given. Without inputs the volume holds labels alone. A volume as input hands on its
+    labels too.
+    Samples are stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the
+    source is not made of whole numbers that fit, found in a first pass over the data, and the error is recorded;
+    float16 must hold every sample. Cells without a trace and dead traces are masked. NaN and Inf stay in the volume
+    (NaN where whole numbers are stored) and are counted in its statistics. `sections` names axes for which second
+    copies of amplitudes and labels are kept in chunks one sample thick along that axis.
+
+    Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column. The
+    one that finds all columns made returns the finished volume, the others None. What is made lies in NAME.partial;
+    the same call goes on with it after its process was killed. `progress` is called with the columns done and their
+    number, `say` with what else is worth telling.
+    Raises UserError, and leaves nothing behind that it has begun, for whatever is wrong with files, grid, labels or
+    storage, and where NAME.partial holds the work of another command.
     """
+    if not 0 <= process_id < num_processes:
+        raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
+    paths = [str(p) for p in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    options = {"format": format, "axes": axes, "vertical": vertical, "duplicates": duplicates, "interval": interval}
+    options["dataset"] = dataset
     with ExitStack() as stack:
-        reader = stack.enter_context(SegyReader(input))
-        grid = build_grid(reader, axes, vertical)
-        label_reader, label_grid = None, grid
-        if labels:
-            label_reader = stack.enter_context(SegyReader(labels))
-            label_grid = build_grid(label_reader, axes, vertical)
-            check_same_grid(grid, label_grid, str(labels))
-        layout: dict[str, Any] = {"dtype": dtype, "chunk": chunk, "shard": shard}
-        origin = _origin(reader, grid)
-        volume = stack.enter_context(create_volume(output, grid.axes, **layout, attributes=origin, overwrite=overwrite))
-        label_array = LABELS_PREFIX + label_name
-        if label_reader:
-            _add_labels(volume, label_array, label_reader, class_names)
-
-        statistics, labelled = StreamingStatistics(), 0
-        columns = list(tiles(Box.whole(grid.shape), (*volume.arrays[AMPLITUDE].shard[:-1], grid.shape[-1])))
-        for done, column in enumerate(columns, 1):
-            live = _copy_amplitude(reader, grid, volume, column, statistics)
-            if label_reader:
-                labelled += _copy_labels(label_reader, label_grid, volume, label_array, column, live, len(class_names))
-            if progress:
-                progress(done, len(columns))
-        if not statistics.count:
-            raise UserError(f"{input}: holds no finite sample on a live trace; nothing to ingest")
-        if label_reader and not labelled:
-            raise UserError(f"{labels}: labels no sample (all are {IGNORE}, or on dead traces); check the file")
-        volume.set_statistics(statistics.result())
-    return volume
+        reader = stack.enter_context(open_reader(paths, **options)) if paths else None
+        label_sets = _open_labels(stack, reader, labels, label_name, class_names, options)
+        survey = Survey(reader, label_sets, dtype, sections)
+        for one in label_sets:
+            _check_same_grid(survey.axes, one.reader)
+        survey.lay_out(chunk, shard)
+        check_free(str(local_path(str(output)) or output), overwrite)
+        wanted = {"--input": _signature(paths), "--labels": _signature([str(labels)] if labels else [])}
+        wanted |= {f"--{name}": value for name, value in options.items() if value}
+        wanted |= {"--dtype": dtype, "--chunk": survey.chunk, "--shard": survey.shard, "--sections": list(sections)}
+        wanted |= {"--label_name": label_name, "--class_names": list(class_names)}
+        work = _Work(str(output), wanted, num_processes, process_id, overwrite, progress, say)
+        stack.callback(work.release)
+        try:
+            return work.run(survey)
+        except UserError:
+            work.discard()
+            raise
 
 
 def parse_sides(name: str, sides: Sequence[str]) -> tuple[int, ...] | None:
@@ -88,111 +106,247 @@ def parse_sides(name: str, sides: Sequence[str]) -> tuple[int, ...] | None:
     return tuple(int(side) for side in sides) or None
 
 
-def _origin(reader: SegyReader, grid: Grid) -> dict[str, Any]:
-    """What the volume remembers of its source; the sampling interval is in ms, or in m for depth."""
-    return {
-        "source_file": os.path.abspath(reader.file.path),
-        "header_bytes": grid.header_bytes,
-        "sampling_interval": reader.file.interval,
-        "sample_format": reader.file.sample_format,
-        "num_traces": reader.file.num_traces,
-    }
+def _open_labels(
+    stack: ExitStack,
+    reader: SurveyReader | None,
+    labels: str | Path | None,
+    label_name: str,
+    class_names: Sequence[str],
+    options: Mapping[str, Any],
+) -> list[Labels]:
+    """The labels that are given, and those of a volume that is the input."""
+    found = []
+    if labels:
+        if not label_name.isidentifier():
+            raise UserError(f"--label_name={label_name}: not a name; use letters, digits and _")
+        if len(class_names) > IGNORE:
+            raise UserError(f"--class_names: {len(class_names)} names; there are at most {IGNORE} classes")
+        options = {**options, "label": label_name}
+        if reader:  # its grid is the measure
+            options |= {
+                "format": "auto",
+                "dataset": "",
+                "axes": reader.attributes.get("header_bytes"),
+                "like": reader.axes,
+            }
+        if options["duplicates"] == "mean":
+            options["duplicates"] = "first"
+        opened = stack.enter_context(open_reader([str(labels)], **options))
+        names = [name.strip() for name in class_names]
+        if not names and isinstance(opened, LabelsReader):
+            names = opened.class_names
+        found.append(Labels(LABELS_PREFIX + label_name, opened, names))
+    if isinstance(reader, VolumeReader):
+        carried = [LabelsReader(reader.volume, name) for name in reader.volume.label_names()]
+        taken = {one.array for one in found}
+        found += [Labels(a, r, r.class_names) for r in carried if (a := LABELS_PREFIX + r.label) not in taken]
+    return found
 
 
-def _add_labels(volume: Volume, name: str, reader: SegyReader, class_names: Sequence[str]) -> None:
-    if not name.isidentifier():
-        raise UserError(f"--label_name={name.removeprefix(LABELS_PREFIX)}: not a name; use letters, digits and _")
-    if len(class_names) > IGNORE:
-        raise UserError(f"--class_names: {len(class_names)} names; there are at most {IGNORE} classes")
-    attributes: dict[str, Any] = {"source_file": os.path.abspath(reader.file.path)}
-    if class_names:
-        attributes["class_names"] = [name.strip() for name in class_names]
-    volume.add_array(name, "uint8", attributes=attributes)
-
-
-class _Column:
-    """The cells of a shard column that hold a trace: flat cell numbers and trace numbers, in file order."""
-
-    def __init__(self, grid: Grid, column: Box):
-        self.cells = Box(column.start[:-1], column.shape[:-1])
-        traces = grid.trace[self.cells.slices].ravel()
-        order = np.argsort(traces, kind="stable")
-        self.index = order[np.count_nonzero(traces < 0) :]
-        self.traces = traces[self.index]
-
-    def spread(self, values: np.ndarray, fill: float) -> np.ndarray:
-        """Values of the traces laid out on the cells, `fill` elsewhere."""
-        laid_out = np.full(self.cells.size, fill, values.dtype)
-        laid_out[self.index] = values
-        return laid_out.reshape(self.cells.shape)
-
-
-def _copy_amplitude(
-    reader: SegyReader, grid: Grid, volume: Volume, column: Box, statistics: StreamingStatistics
-) -> np.ndarray:
-    """Write samples, mask, coordinates and headers of one shard column; return which cells hold live traces."""
-    part, dtype = _Column(grid, column), volume.arrays[AMPLITUDE].dtype
-    samples = np.full((part.cells.size, column.shape[-1]), np.nan if dtype.kind == "f" else 0, dtype)
-    flagged = reader.header(_TRACE_CODE, part.traces) == _DEAD
-    live = np.ones(len(part.traces), bool)
-    for run, values in reader.traces(part.traces):
-        live[run] = ~flagged[run] | values.any(axis=1)
-        kept = values[live[run]]
-        statistics.update(kept)
-        samples[part.index[run][live[run]]] = _as_stored(kept, dtype, reader.file.path)
-    volume.write(AMPLITUDE, column, samples.reshape(column.shape))
-
-    mask = part.spread(live, False)
-    volume.write(TRACE_MASK, part.cells, mask)
-    scalar = reader.header(_COORDINATE_SCALAR, part.traces)
-    for name, byte in COORDINATES.items():
-        _keep(volume, part, name, scaled(reader.header(byte, part.traces), scalar))
-    for name, byte in KEPT_HEADERS.items():
-        _keep(volume, part, name, reader.header(byte, part.traces))
-    return mask
-
-
-def _keep(volume: Volume, part: _Column, name: str, values: np.ndarray) -> None:
-    """Write a header's values; its array is made when the first value other than 0 comes."""
-    names = [axis.name for axis in volume.axes]
-    if name in names or (name not in volume.arrays and not values.any()):
-        return
-    if name not in volume.arrays:
-        volume.add_array(name, values.dtype, dimension_names=names[:-1])
-    volume.write(name, part.cells, part.spread(values, np.nan if values.dtype.kind == "f" else 0))
-
-
-def _as_stored(values: np.ndarray, dtype: np.dtype, path: Path) -> np.ndarray:
-    """Samples in the volume's type. Raises UserError where that type does not hold them."""
-    if dtype == np.float32 or values.dtype == dtype:
-        return values.astype(dtype, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        stored = values.astype(dtype)
-    holds = np.isfinite(stored) == np.isfinite(values) if dtype.kind == "f" else stored == values
-    if not np.all(holds):
-        raise UserError(f"{path}: sample {values[~holds][0]} does not fit --dtype={dtype}; use --dtype=float32")
-    return stored
-
-
-def _copy_labels(
-    reader: SegyReader, grid: Grid, volume: Volume, array: str, column: Box, live: np.ndarray, num_classes: int
-) -> int:
-    """Write the labels of one shard column, IGNORE where no live trace is; return how many samples are labelled."""
-    part = _Column(grid, column)
-    labels = np.full((part.cells.size, column.shape[-1]), IGNORE, np.uint8)
-    for run, values in reader.traces(part.traces):
-        wrong = (values < 0) | (values > IGNORE) | (values != np.floor(values))  # False for NaN only in the first two
-        if num_classes:
-            wrong |= (values >= num_classes) & (values != IGNORE)
-        if wrong.any():
-            trace, sample = np.argwhere(wrong)[0]
-            classes = f"0 to {(num_classes or IGNORE) - 1}{' (the classes named)' if num_classes else ''}"
+def _check_same_grid(axes: Sequence[Axis], labels: SurveyReader) -> None:
+    """Raise UserError unless labels have the axes of the survey."""
+    if len(axes) != len(labels.axes):
+        raise UserError(f"{labels.name}: has {len(labels.axes)} axes where the survey has {len(axes)}")
+    for axis, found in zip(axes, labels.axes, strict=True):
+        if len(axis) != len(found) or not np.allclose(axis.labels, found.labels, rtol=0, atol=1e-3):
             raise UserError(
-                f"{reader.file.path}: label {values[trace, sample]:g} (trace {part.traces[run][trace] + 1}, sample "
-                f"{sample + 1}) is no class; labels are whole numbers {classes}, or {IGNORE} where unlabelled"
+                f"{labels.name}: {found} ({len(found)}) where the survey has {axis} ({len(axis)}); "
+                "labels must lie on the survey's own grid"
             )
-        labels[part.index[run]] = values
-    labels = labels.reshape(column.shape)
-    labels[~live] = IGNORE
-    volume.write(array, column, labels)
-    return int(np.count_nonzero(labels != IGNORE))
+
+
+def _signature(paths: Sequence[str]) -> list[Any]:
+    """What tells whether files are those of an earlier start: name, size and time of change where they are local."""
+    found: list[Any] = []
+    for path in paths:
+        local = local_path(path)
+        if local is None or not local.exists():
+            found.append(path)
+            continue
+        status = (local / "zarr.json" if local.is_dir() and (local / "zarr.json").exists() else local).stat()
+        found.append([str(local), status.st_size, status.st_mtime_ns])
+    return found
+
+
+class _Work:
+    """This process's share of the work on one volume."""
+
+    def __init__(
+        self,
+        output: str,
+        wanted: Mapping[str, Any],
+        num_processes: int,
+        process_id: int,
+        overwrite: bool,
+        progress: Callable[[int, int], None] | None,
+        say: Callable[[str], None],
+    ):
+        path = local_path(output)
+        self.output, self.process, self.num_processes = str(path or output), process_id, num_processes
+        self.progress, self.say = progress or (lambda *_: None), say
+        self.staging = SharedStaging(path, replace=overwrite) if path else None
+        place = str(self.staging.folder) if self.staging else output
+        self.store = Store(place)
+        self.mine = False  # begun by this process
+        plan = Plan(self.store, place, wanted)
+        with storage_errors(place, WRITE_REMEDY):
+            try:
+                self._begin(plan, overwrite)
+            except UserError:
+                self.release()
+                raise
+        self.teams = plan.teams
+
+    def _begin(self, plan: Plan, overwrite: bool) -> None:
+        """Start the work, or go on with what was started."""
+        alone = self.staging.alone if self.staging else self.num_processes == 1
+        try:
+            begun = plan.check()
+        except UserError:
+            if not (overwrite and alone):
+                raise
+            begun = False
+        while not begun and not self.staging and self.process:  # the first process begins
+            time.sleep(1)
+            begun = plan.check()
+        if not begun and self.staging and not alone:
+            raise UserError(f"{self.output}: another process has just given up making it; start the command again")
+        if not begun:
+            (self.staging or self.store).clear()
+            self.mine = True
+        plan.join(self.num_processes, alone)
+        if self.staging:
+            self.staging.share()
+            if not self.staging.claim(f"process-{self.process}"):
+                raise UserError(
+                    f"{self.staging.folder}: --process_id={self.process} is at work on it; wait for its end"
+                )
+
+    def release(self) -> None:
+        """Give up the locks."""
+        if self.staging:
+            self.staging.release()
+
+    def discard(self) -> None:
+        """Remove what was made, where it is this process's work from the start and nobody else uses it."""
+        if self.staging:
+            self.staging.discard()
+        elif self.mine and self.num_processes == 1:
+            self.store.clear()
+
+    def run(self, survey: Survey) -> Volume | None:
+        """Make this process's columns; finish the volume if all columns are made."""
+        columns = list(enumerate(survey.columns))
+        own = columns[self.process :: self.num_processes]
+        encoding = self._encoding(survey, own)
+        volume = survey.create(self.output, encoding, self.staging)
+        ledger = Ledger(self.store, "write", self.process, self.teams)
+        done = ledger.done()
+        reached = sum(number in done for number, _ in own)
+        for number, column in own:
+            if number in done:
+                continue
+            record = write_column(survey, volume, encoding, ledger, column)
+            for one in survey.labels:
+                with storage_errors(self.output, WRITE_REMEDY):
+                    write_counts(self.store, one.array, number, volume.chunk_counts(one.array, column))
+            self._note(ledger, number, record)
+            reached += 1
+            self.progress(reached, len(own))
+        left = len(columns) - len(ledger.done())
+        if left:
+            self.say(f"{left} of {len(columns)} shard columns are left to other processes; the last one finishes")
+            return None
+        if not self._claim():
+            self.say("another process finishes the volume")
+            return None
+        return self._finish(survey, volume, encoding, ledger)
+
+    def _note(self, ledger: Ledger, number: int, record: np.ndarray) -> None:
+        with storage_errors(self.output, WRITE_REMEDY):
+            ledger.add(number, record)
+
+    def _claim(self) -> bool:
+        if self.staging:
+            return self.staging.claim("finish")
+        return self.num_processes == 1 or self.store.write_first(f"{LEDGER}/finish", b"")
+
+    def _encoding(self, survey: Survey, own: list[tuple[int, Box]]) -> Encoding | None:
+        """How amplitudes are stored; where that takes a scale, after a first pass over the samples."""
+        if survey.reader is None:
+            return None
+        if survey.wanted.name not in SCALED or np.can_cast(survey.reader.dtype, survey.wanted):
+            return Encoding(survey.wanted)
+        ledger = Ledger(self.store, "scan", self.process, self.teams)
+        done = ledger.done()
+        for number, column in own:
+            if number not in done:
+                moments, whole = scan_column(survey.reader, ledger, column)
+                self._note(ledger, number, np.append(moments.array(), whole))
+        while len(done := ledger.done()) < len(survey.columns):
+            self.say(f"first pass: waiting for {len(survey.columns) - len(done)} shard columns of other processes")
+            time.sleep(2)
+        records, statistics, _ = ledger.merged()
+        statistics.set_moments(records[:, :_NUM_MOMENTS])
+        seen, whole = statistics.moments, bool(records[:, _NUM_MOMENTS].all())
+        greatest = max(abs(seen.min), abs(seen.max)) if seen.count else 0.0
+        if survey.reader.dtype.kind in "iu" and greatest <= np.iinfo(survey.wanted).max:
+            return Encoding(survey.wanted)
+        return Encoding(survey.wanted, choose_scale(*statistics.values(), survey.wanted, greatest, whole))
+
+    def _finish(self, survey: Survey, volume: Volume, encoding: Encoding | None, ledger: Ledger) -> Volume:
+        """Statistics, errors and label indices from what all processes saw; then the volume stands in its place."""
+        records, statistics, names = ledger.merged()
+        if encoding and survey.reader:
+            statistics.set_moments(records[:, :_NUM_MOMENTS])
+            if not statistics.count:
+                raise UserError(f"{survey.name}: holds no finite sample on a live trace; nothing to ingest")
+            volume.set_statistics(statistics.result())
+            errors = Errors()
+            for record in records:
+                errors = errors.merge(Errors.from_array(record[_NUM_MOMENTS : _NUM_MOMENTS + NUM_ERRORS]))
+            if encoding.lossy:
+                volume.set_attributes(AMPLITUDE, {"compression": errors.summary()})
+        for name, dtype in (text.split(":") for text in names):
+            if name not in volume.arrays:
+                volume.add_array(name, dtype, dimension_names=[axis.name for axis in volume.axes][:-1])
+        first = _NUM_MOMENTS + NUM_ERRORS + 1
+        volume.attributes.setdefault("num_traces", int(records[:, first - 1].sum()))
+        for i, one in enumerate(survey.labels):
+            if not records[:, first + i].any() and not isinstance(one.reader, LabelsReader):
+                raise UserError(f"{one.reader.name}: labels no sample (all are {IGNORE}, or on dead traces); check it")
+            for number, column in enumerate(survey.columns):
+                volume.set_chunk_counts(one.array, column, read_counts(self.store, one.array, number))
+        volume.finish()
+        if not self.staging:
+            self.store.delete_array(LEDGER)
+        return volume
+
+
+# What is said of it.
+
+
+def describe_made(volume: Volume | None, output: str) -> str:
+    """A few lines for people on what `ingest` returned; the last says what was written."""
+    if volume is None:
+        return f"this process has done its part of {output}"
+    lines = [volume.describe()]
+    info = volume.arrays.get(AMPLITUDE)
+    errors = info.attributes.get("compression") if info else None
+    if info and errors:
+        scale = f", scale {info.attributes['scale_factor']:g}" if "scale_factor" in info.attributes else ""
+        ratio = "no loss" if errors["snr_db"] is None else f"signal to noise {errors['snr_db']:.1f} dB"
+        lines.append(
+            f"  stored as {info.dtype}{scale}: {ratio}, error {errors['rms_error']:.4g} rms and "
+            f"{errors['max_error']:.4g} at most, {errors['saturated_share']:.2%} of the samples saturated"
+        )
+    traces, cells = volume.attributes["num_traces"], math.prod(volume.shape[:-1])
+    masked = volume.statistics.non_finite if volume.statistics else 0
+    lines.append(f"wrote {output}: {traces} traces in {cells} cells, {masked} samples not finite (masked)")
+    return "\n".join(lines)
+
+
+def report_folder(url: str) -> Path:
+    """Where the report on a volume goes: beside it, or into the working folder where it is not local."""
+    path = local_path(url.partition("#")[0]) or Path(url.rstrip("/")).name
+    return Path(path).with_name(f"{Path(path).stem}_report")

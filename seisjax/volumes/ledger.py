@@ -28,10 +28,6 @@ class Plan:
         self._wanted = json.loads(json.dumps(wanted))
         self.teams: list[int] = []  # how many processes worked on it, start by start
 
-    def begin(self) -> None:
-        """Write the plan down."""
-        self._write()
-
     def check(self) -> bool:
         """Whether work on this very plan has begun. Raises UserError where it is work on another one."""
         text = self._store.read_bytes(_PLAN)
@@ -86,13 +82,13 @@ class Ledger:
         self.columns.append(column)
         self._records.append(record)
         file = io.BytesIO()
-        np.savez(
-            file,
-            columns=np.array(self.columns, np.int64),
-            records=np.array(self._records),
-            names=np.array(sorted(self.names), np.str_),
-            **self.statistics.state(),
-        )
+        arrays: dict[str, Any] = {
+            "columns": np.array(self.columns, np.int64),
+            "records": np.array(self._records),
+            "names": np.array(sorted(self.names), np.str_),
+        }
+        arrays |= self.statistics.state()
+        np.savez(file, **arrays)
         self._store.write_bytes(self._key(self._own), file.getvalue())
 
     def done(self) -> set[int]:

@@ -111,7 +111,8 @@ class Errors:
     @classmethod
     def from_array(cls, values: np.ndarray) -> Self:
         """What `array` was made of."""
-        return cls(*(kind(v) for kind, v in zip((int, float, float, float, int), values.tolist(), strict=True)))
+        count, signal, noise, worst, saturated = values.tolist()
+        return cls(int(count), signal, noise, worst, int(saturated))
 
     def summary(self) -> dict[str, float | None]:
         """For an array's attributes: errors in the samples' own units; `snr_db` is None where nothing changed."""
@@ -139,6 +140,7 @@ def choose_scale(values: np.ndarray, counts: np.ndarray, dtype: np.dtype, greate
         return 1.0
     if whole and greatest <= limit:
         return 1.0
+    values, counts = values[values != 0], counts[values != 0]  # 0 stays 0
     order = np.argsort(np.abs(values))
     sizes, weights = np.abs(values)[order].astype(np.float64), counts[order].astype(np.float64)
     above = [np.concatenate([np.cumsum((weights * sizes**power)[::-1])[::-1], [0.0]]) for power in range(3)]

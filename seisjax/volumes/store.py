@@ -64,6 +64,8 @@ def storage_errors(what: str, remedy: str) -> Iterator[None]:
         yield
     except (ValueError, RuntimeError) as error:
         reason = re.split(r" \[(?:tensorstore_spec|http_response_body|curl_code|source locations)\b|\n", str(error))[0]
+        if "was ignored by server" in reason:  # python -m http.server is one of these
+            remedy = "use a web server that answers requests for byte ranges"
         raise UserError(f"{what}: {reason}; {remedy}") from error
 
 

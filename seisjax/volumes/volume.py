@@ -13,7 +13,7 @@ import numpy as np
 import tensorstore as ts
 from absl import logging
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK, class_colors
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK, class_colors
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape, round_up, tiles
 from seisjax.volumes import metadata as zarr
@@ -24,7 +24,6 @@ from seisjax.volumes.statistics import ArrayStatistics
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
 
 _INDEX_PREFIX = "chunk_counts_"
-_SECTIONS_PREFIX = "sections_"  # sections_<axis>_<array>: the same samples in chunks one line thick
 
 # Samples under way: calling it waits for them.
 Pending = Callable[[], np.ndarray]
@@ -280,7 +279,7 @@ class Volume:
 
     def _copies(self, name: str) -> list[str]:
         """Copies of an array in chunks made for sections across one axis."""
-        names = (f"{_SECTIONS_PREFIX}{axis}_{name}" for axis in self._axis_names)
+        names = (f"{SECTIONS_PREFIX}{axis}_{name}" for axis in self._axis_names)
         return [n for n in names if n in self.arrays and self.arrays[n].shape == self.arrays[name].shape]
 
     def _nearest_copy(self, name: str, box: Box) -> str:
@@ -400,6 +399,9 @@ class Volume:
         with storage_errors(self.url, WRITE_REMEDY):
             for name, counter in self._counters.items():
                 self._write_label_index(name, counter)
+            for name in self.arrays:
+                for twin in self._copies(name):
+                    self.arrays[twin].attributes.update(self.arrays[name].attributes)
             self._link_coordinates()
             self._write_documents()
         self._counters, self._added = {}, set()
@@ -548,7 +550,7 @@ def _decode(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
 def _is_of_labels(name: str) -> bool:
     """Whether an array holds labels, a copy of them, or their index."""
     return name.startswith((LABELS_PREFIX, _INDEX_PREFIX)) or (
-        name.startswith(_SECTIONS_PREFIX) and f"_{LABELS_PREFIX}" in name
+        name.startswith(SECTIONS_PREFIX) and f"_{LABELS_PREFIX}" in name
     )
 
 

@@ -17,7 +17,7 @@ from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.geometry import Box
 from seisjax.volumes import Volume, open_volume
-from seisjax.volumes.ingest import ingest_segy
+from seisjax.volumes.ingest import ingest
 from seisjax.volumes.segy import SegyReader
 
 SMALL: dict[str, Any] = {"chunk": (4, 4, 8), "shard": (8, 8, 16)}  # several shard columns in small surveys
@@ -45,14 +45,14 @@ def test_every_format(tmp_path: Path, write_survey: Callable[..., Path], sample_
     inline, crossline = (part.ravel() for part in np.mgrid[1:4, 1:5])
     samples = np.random.default_rng(2).integers(-120, 120, (12, 9))
     path = write_survey(tmp_path / "a.segy", samples, {189: inline, 193: crossline}, sample_format=sample_format)
-    volume = ingest_segy(path, tmp_path / "a.zarr")
+    volume = ingest(path, tmp_path / "a.zarr")
     assert volume.arrays["amplitude"].dtype == np.float32
     assert_equals_segyio(open_volume(str(tmp_path / "a.zarr")), path, LINES)
     assert volume.attributes["sample_format"] == sample_format
 
 
 def test_remembers_where_it_came_from(survey: Path, tmp_path: Path):
-    ingest_segy(survey, tmp_path / "a.zarr", **SMALL)
+    ingest(survey, tmp_path / "a.zarr", **SMALL)
     volume = open_volume(str(tmp_path / "a.zarr"))
     assert volume.attributes["source_file"] == str(survey)
     assert volume.attributes["header_bytes"] == LINES
@@ -66,7 +66,7 @@ def test_remembers_where_it_came_from(survey: Path, tmp_path: Path):
 
 def test_keeps_headers(tmp_path: Path, write_survey: Callable[..., Path]):
     headers = {189: np.array([1, 1, 2]), 193: np.array([1, 2, 2]), 21: np.array([0, 7, 9])}
-    volume = ingest_segy(write_survey(tmp_path / "a.segy", np.ones((3, 4)), headers), tmp_path / "a.zarr")
+    volume = ingest(write_survey(tmp_path / "a.segy", np.ones((3, 4)), headers), tmp_path / "a.zarr")
     np.testing.assert_array_equal(volume.read("cdp", Box.whole((2, 2))), [[0, 7], [0, 9]])
 
 
@@ -79,7 +79,7 @@ def test_ragged_stepped_and_shuffled_surveys(steps: tuple[int, int], seed: int, 
     with tempfile.TemporaryDirectory() as folder:
         path = write_survey(Path(folder) / "a.segy", random.normal(size=(len(lines), 20)), headers)
         calls: list[tuple[int, int]] = []
-        volume = ingest_segy(path, f"{folder}/a.zarr", **SMALL, progress=lambda *call: calls.append(call))
+        volume = ingest(path, f"{folder}/a.zarr", **SMALL, progress=lambda *call: calls.append(call))
         assert_equals_segyio(volume, path, LINES)
         assert calls == [(i + 1, len(calls)) for i in range(len(calls))]
 
@@ -93,7 +93,7 @@ def test_reads_one_shard_column_at_a_time(survey: Path, tmp_path: Path, monkeypa
         return read(self, numbers)
 
     monkeypatch.setattr(SegyReader, "traces", traces)
-    ingest_segy(survey, tmp_path / "a.zarr", **SMALL)
+    ingest(survey, tmp_path / "a.zarr", **SMALL)
     assert sum(asked) == 180
     assert max(asked) == 64
 
@@ -102,7 +102,7 @@ def test_statistics_leave_out_what_is_not_finite(tmp_path: Path, write_survey: C
     samples = np.random.default_rng(3).normal(3, 2, (20, 50)).astype("f4")
     samples[4, 7], samples[5, 8], samples[6, 9] = np.nan, np.inf, -np.inf
     path = write_survey(tmp_path / "a.segy", samples, {189: np.arange(20) // 5, 193: np.arange(20) % 5})
-    volume = ingest_segy(path, tmp_path / "a.zarr")
+    volume = ingest(path, tmp_path / "a.zarr")
     finite, statistics = samples[np.isfinite(samples)], volume.statistics
     assert statistics is not None
     assert statistics.non_finite == 3
@@ -116,7 +116,7 @@ def test_traces_flagged_dead_are_masked_where_they_are_zero(tmp_path: Path, writ
     samples = np.ones((4, 6))
     samples[1] = 0
     headers = {189: np.array([1, 1, 2, 2]), 193: np.array([1, 2, 1, 2]), 29: np.array([1, 2, 2, 1])}
-    volume = ingest_segy(write_survey(tmp_path / "a.segy", samples, headers), tmp_path / "a.zarr")
+    volume = ingest(write_survey(tmp_path / "a.segy", samples, headers), tmp_path / "a.zarr")
     np.testing.assert_array_equal(volume.read("trace_mask", Box.whole((2, 2))), [[True, False], [True, True]])
     statistics = volume.statistics
     assert statistics is not None
@@ -127,12 +127,12 @@ def test_traces_flagged_dead_are_masked_where_they_are_zero(tmp_path: Path, writ
 def test_compact_types(tmp_path: Path, write_survey: Callable[..., Path], dtype: str):
     headers = {189: np.array([1, 1, 2]), 193: np.array([1, 2, 2])}
     fits = write_survey(tmp_path / "a.segy", np.arange(12).reshape(3, 4), headers)
-    volume = ingest_segy(fits, tmp_path / "a.zarr", dtype=dtype)
+    volume = ingest(fits, tmp_path / "a.zarr", dtype=dtype)
     assert volume.arrays["amplitude"].dtype == dtype
     assert_equals_segyio(volume, fits, LINES)
     too_large = write_survey(tmp_path / "b.segy", np.full((3, 4), 1e5), headers)
     with pytest.raises(UserError, match=f"does not fit --dtype={dtype}"):
-        ingest_segy(too_large, tmp_path / "b.zarr", dtype=dtype)
+        ingest(too_large, tmp_path / "b.zarr", dtype=dtype)
 
 
 # Labels.
@@ -150,7 +150,7 @@ def label_file(survey: Path, write_survey: Callable[..., Path], change: Callable
 
 def test_labels_on_the_same_grid(survey: Path, tmp_path: Path, write_survey: Callable[..., Path]):
     path, labels = label_file(survey, write_survey, lambda values: values.__setitem__((3, 4), IGNORE))
-    volume = ingest_segy(
+    volume = ingest(
         survey, tmp_path / "a.zarr", labels=path, label_name="rocks", class_names=["sand", "shale", "salt"], **SMALL
     )
     assert volume.label_names() == ["rocks"]
@@ -161,7 +161,7 @@ def test_labels_on_the_same_grid(survey: Path, tmp_path: Path, write_survey: Cal
 
 def test_classes_without_names_are_numbered(survey: Path, tmp_path: Path, write_survey: Callable[..., Path]):
     path, _ = label_file(survey, write_survey)
-    volume = ingest_segy(survey, tmp_path / "a.zarr", labels=path)
+    volume = ingest(survey, tmp_path / "a.zarr", labels=path)
     assert volume.class_names("facies") == ["class 0", "class 1", "class 2"]
 
 
@@ -169,7 +169,7 @@ def test_traces_without_labels_or_samples_are_ignored(tmp_path: Path, write_surv
     corners = {189: np.array([1, 1, 2, 2]), 193: np.array([1, 2, 1, 2])}
     samples = write_survey(tmp_path / "a.segy", np.ones((3, 4)), {byte: line[:3] for byte, line in corners.items()})
     labels = write_survey(tmp_path / "b.segy", np.ones((3, 4)), {byte: line[1:] for byte, line in corners.items()})
-    volume = ingest_segy(samples, tmp_path / "a.zarr", labels=labels)
+    volume = ingest(samples, tmp_path / "a.zarr", labels=labels)
     np.testing.assert_array_equal(
         volume.read("labels_facies", Box.whole((2, 2, 1)))[..., 0], [[IGNORE, 1], [1, IGNORE]]
     )
@@ -189,14 +189,14 @@ def test_labels_that_are_no_class_are_refused(survey, tmp_path, write_survey, va
     path, _ = label_file(survey, write_survey, lambda values: values.__setitem__((100, 20), value))
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=what):
-        ingest_segy(survey, tmp_path / "new" / "a.zarr", labels=path, class_names=classes, **SMALL)
+        ingest(survey, tmp_path / "new" / "a.zarr", labels=path, class_names=classes, **SMALL)
     assert sorted(tmp_path.iterdir()) == before
 
 
 def test_labels_that_label_nothing_are_refused(survey: Path, tmp_path: Path, write_survey: Callable[..., Path]):
     path, _ = label_file(survey, write_survey, lambda values: values.fill(IGNORE))
     with pytest.raises(UserError, match="labels no sample"):
-        ingest_segy(survey, tmp_path / "a.zarr", labels=path)
+        ingest(survey, tmp_path / "a.zarr", labels=path)
 
 
 @pytest.mark.parametrize("change", ["lines", "line numbers", "samples", "interval"])
@@ -209,7 +209,7 @@ def test_labels_of_another_grid_are_refused(survey, tmp_path, write_survey, chan
         tmp_path / "b.segy", labels[keep], {189: inline[keep], 193: crossline[keep], 109: 8}, interval=interval
     )
     with pytest.raises(UserError, match="labels must lie on the survey's own grid"):
-        ingest_segy(survey, tmp_path / "a.zarr", labels=path)
+        ingest(survey, tmp_path / "a.zarr", labels=path)
     assert not list(tmp_path.glob("a.zarr*"))
 
 
@@ -217,20 +217,20 @@ def test_labels_of_another_grid_are_refused(survey, tmp_path, write_survey, chan
 
 
 def test_an_output_that_exists_is_kept(survey: Path, tmp_path: Path):
-    ingest_segy(survey, tmp_path / "a.zarr")
+    ingest(survey, tmp_path / "a.zarr")
     with pytest.raises(UserError, match="--overwrite"):
-        ingest_segy(survey, tmp_path / "a.zarr")
+        ingest(survey, tmp_path / "a.zarr")
     with pytest.raises(UserError, match="such file"):
-        ingest_segy(tmp_path / "none.segy", tmp_path / "a.zarr", overwrite=True)
+        ingest(tmp_path / "none.segy", tmp_path / "a.zarr", overwrite=True)
     assert_equals_segyio(open_volume(str(tmp_path / "a.zarr")), survey, LINES)
-    ingest_segy(survey, tmp_path / "a.zarr", overwrite=True)
+    ingest(survey, tmp_path / "a.zarr", overwrite=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "survey.segy"]
 
 
 KILLED = """
 import os, signal, sys
-from seisjax.volumes.ingest import ingest_segy
-ingest_segy(sys.argv[1], sys.argv[2], chunk=(4, 4, 8), shard=(8, 8, 16),
+from seisjax.volumes.ingest import ingest
+ingest(sys.argv[1], sys.argv[2], chunk=(4, 4, 8), shard=(8, 8, 16),
             progress=lambda done, total: done == 2 and os.kill(os.getpid(), signal.SIGKILL))
 """
 
@@ -243,7 +243,7 @@ def test_a_killed_ingest_leaves_no_store_that_looks_whole(survey: Path, tmp_path
     for partial in tmp_path.glob("a.zarr.*"):
         with pytest.raises(UserError, match="never finished"):
             open_volume(str(partial))
-    assert_equals_segyio(ingest_segy(survey, output), survey, LINES)
+    assert_equals_segyio(ingest(survey, output), survey, LINES)
 
 
 @pytest.mark.real_data
@@ -257,7 +257,7 @@ def test_a_killed_ingest_leaves_no_store_that_looks_whole(survey: Path, tmp_path
     ],
 )
 def test_real_surveys_equal_what_segyio_reads(real_data: Path, tmp_path: Path, name: str, vertical: str):
-    volume = ingest_segy(real_data / name, tmp_path / "a.zarr", vertical=vertical)
+    volume = ingest(real_data / name, tmp_path / "a.zarr", vertical=vertical)
     assert_equals_segyio(volume, real_data / name, LINES)
     assert volume.axes[-1].name == vertical
 
@@ -268,13 +268,13 @@ def test_real_surveys_equal_what_segyio_reads(real_data: Path, tmp_path: Path, n
     [("volve/volve10r12-full-twt-arb.sgy", {"cdp": 21}), ("viking/viking_small.segy", {"ffid": 9, "channel": 13})],
 )
 def test_lines_and_gathers(real_data: Path, tmp_path: Path, name: str, axes: dict[str, int]):
-    assert_equals_segyio(ingest_segy(real_data / name, tmp_path / "a.zarr", axes=axes), real_data / name, axes)
+    assert_equals_segyio(ingest(real_data / name, tmp_path / "a.zarr", axes=axes), real_data / name, axes)
 
 
 @pytest.mark.real_data
 def test_a_labelled_survey(real_data: Path, tmp_path: Path):
     folder = real_data / "penobscot"
-    volume = ingest_segy(folder / "amplitude.segy", tmp_path / "a.zarr", labels=folder / "facies.segy")
+    volume = ingest(folder / "amplitude.segy", tmp_path / "a.zarr", labels=folder / "facies.segy")
     assert_equals_segyio(volume, folder / "amplitude.segy", LINES)
     with segyio.open(str(folder / "facies.segy"), ignore_geometry=True) as file:
         labels = file.trace.raw[:].reshape(volume.shape)

@@ -12,7 +12,7 @@ import segyio
 from seisjax.errors import UserError
 from seisjax.geometry import Box, parse_region
 from seisjax.volumes import Volume
-from seisjax.volumes.ingest import ingest_segy
+from seisjax.volumes.ingest import ingest
 from seisjax.volumes.segy_export import ibm_float, write_segy
 
 SMALL: dict[str, Any] = {"chunk": (4, 4, 8), "shard": (8, 8, 16)}
@@ -22,7 +22,7 @@ FORMAT_CODE = slice(3224, 3226)
 @pytest.fixture
 def volume(survey: Path, tmp_path: Path) -> Volume:
     """The survey with a class array that holds 0, 1, 2."""
-    volume = ingest_segy(survey, tmp_path / "a.zarr", **SMALL)
+    volume = ingest(survey, tmp_path / "a.zarr", **SMALL)
     classes = np.random.default_rng(5).integers(0, 3, volume.shape).astype("u1")
     volume.add_array("pred_class", "uint8", values=classes)
     volume.finish()
@@ -47,7 +47,7 @@ def test_format_changes_only_where_it_must(tmp_path, write_survey, template_form
     lines = random.permutation(np.argwhere(np.ones((9, 10))))[:70]
     fields = {189: 3 * lines[:, 0], 193: lines[:, 1], 37: random.integers(0, 99, 70), 71: -100}
     template = write_survey(tmp_path / "t.segy", np.ones((70, 7)), fields, sample_format=template_format)
-    volume = ingest_segy(template, tmp_path / "a.zarr", **SMALL)
+    volume = ingest(template, tmp_path / "a.zarr", **SMALL)
     classes = random.integers(0, 256, volume.shape).astype("u1")
     volume.add_array("pred_class", "uint8", values=classes)
     write_segy(volume, "pred_class", Box.whole(volume.shape), tmp_path / "out.segy")
@@ -77,7 +77,7 @@ def test_dead_traces_are_zeros(tmp_path: Path, write_survey: Callable[..., Path]
     samples[1] = 0
     fields = {189: np.array([1, 1, 2, 2]), 193: np.array([1, 2, 1, 2]), 29: np.array([1, 2, 1, 1])}
     template = write_survey(tmp_path / "t.segy", samples, fields)
-    volume = ingest_segy(template, tmp_path / "a.zarr")
+    volume = ingest(template, tmp_path / "a.zarr")
     write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
     assert (tmp_path / "out.segy").read_bytes() == template.read_bytes()
 
@@ -135,7 +135,7 @@ def test_ibm_floats_are_read_back_by_segyio():
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", ["f3/f3.sgy", "f3/f3-withdead.sgy", "f3/f3_sparse.sgy"])
 def test_real_surveys_come_back(real_data: Path, tmp_path: Path, name: str):
-    volume = ingest_segy(real_data / name, tmp_path / "a.zarr")
+    volume = ingest(real_data / name, tmp_path / "a.zarr")
     write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
     with (
         segyio.open(str(real_data / name), ignore_geometry=True) as template,

@@ -1,0 +1,103 @@
+"""Opening a survey of any format by its content."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seisjax.conventions import AMPLITUDE
+from seisjax.errors import UserError, nearest
+from seisjax.geometry import Axis
+from seisjax.volumes.array_files import open_hdf5, open_npy, open_npz, split_dataset
+from seisjax.volumes.opening import open_volume
+from seisjax.volumes.readers import SurveyReader
+from seisjax.volumes.segy_grid import parse_axes
+from seisjax.volumes.segy_survey import open_segy
+from seisjax.volumes.store import local_path
+from seisjax.volumes.volume_reader import VolumeReader, amplitude_or_labels
+from seisjax.volumes.zgy import ZgyReader
+
+FORMATS = ("auto", "segy", "volume", "npy", "npz", "hdf5", "zgy")
+_MAGIC = {b"\x93NUMPY": "npy", b"PK\x03\x04": "npz", b"\x89HDF\r\n\x1a\n": "hdf5", b"VBS\0": "zgy"}
+_SEGY_SUFFIXES = (".sgy", ".segy", ".seg")
+
+
+def open_reader(
+    inputs: Sequence[str],
+    *,
+    format: str = "auto",
+    axes: Mapping[str, Any] | str | None = None,
+    vertical: str = "time",
+    duplicates: str = "refuse",
+    interval: float | None = None,
+    dataset: str = "",
+    label: str | None = None,
+    like: Sequence[Axis] | None = None,
+) -> SurveyReader:
+    """Open a survey: SEG-Y files (several are one survey), `.npy`, `.npz`, HDF5, ZGY, or a volume that can be opened.
+
+    `axes` names the axes above the samples, slowest first: the header byte of each for SEG-Y
+    (`inline:189,crossline:193`), for arrays in files the 1-D array of its labels, or nothing (`inline,crossline:xl`).
+    `interval` is in ms or m. `dataset` names the array of an `.npz` or HDF5 file. With `label` the survey is one of
+    labels: a volume then gives its array labels_<label>, or its only label array. `like`: the axes of an array in a
+    file that has no labels of its own for them.
+    Raises UserError for what cannot be read, and for several files that are not SEG-Y.
+    """
+    if not inputs:
+        raise UserError("--input: missing; give the survey file")
+    kinds = {detect_format(path) if format == "auto" else format for path in inputs}
+    kind = kinds.pop()
+    if kind not in FORMATS:
+        raise UserError(f"--format={kind}: unknown{nearest(kind, FORMATS)}")
+    if len(inputs) > 1 and (kinds or kind != "segy"):
+        raise UserError(f"{inputs[0]}: only SEG-Y files can be one survey together; give one --input")
+    if kind == "segy":
+        header_bytes = parse_axes(axes) if isinstance(axes, str) and axes else axes or None
+        return open_segy(inputs, header_bytes, vertical, duplicates, interval)  # pyright: ignore[reportArgumentType]
+    (path,) = inputs
+    if kind == "volume":
+        return _open_stored(path, label)
+    path = str(local_path(path) or path)
+    if kind == "zgy":
+        return ZgyReader(path, vertical)
+    options: dict[str, Any] = {"axes": _named(axes), "vertical": vertical, "interval": interval, "like": like}
+    if kind == "npy":
+        return open_npy(path, **options)
+    path, dataset = split_dataset(path, dataset)
+    return (open_npz if kind == "npz" else open_hdf5)(path, dataset, **options)
+
+
+def detect_format(path: str) -> str:
+    """The format of a file by its first bytes, of a URL by its suffix; a folder is a volume."""
+    url = path.partition("#")[0]
+    local = local_path(url)
+    if local is None:
+        return "segy" if url.lower().partition("?")[0].endswith(_SEGY_SUFFIXES) else "volume"
+    if local.is_dir():
+        return "volume"
+    local = Path(split_dataset(str(local), "")[0])
+    if not local.is_file():
+        return "segy" if local.suffix.lower() in _SEGY_SUFFIXES else _missing(path)
+    with local.open("rb") as file:
+        start = file.read(8)
+    return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "segy")
+
+
+def _missing(path: str) -> str:
+    raise UserError(f"{path}: no such file; give a survey file or a volume")
+
+
+def _open_stored(url: str, label: str | None) -> SurveyReader:
+    volume = open_volume(url)
+    if label is not None:
+        return amplitude_or_labels(volume, label)
+    if AMPLITUDE not in volume.arrays:
+        raise UserError(f"{url}: holds no amplitudes; give it as --labels")
+    return VolumeReader(volume)
+
+
+def _named(axes: Mapping[str, Any] | str | None) -> dict[str, str] | None:
+    """Axes of arrays: name -> the array of its labels, or ""."""
+    if not isinstance(axes, str):
+        return {name: str(source) for name, source in axes.items()} if axes else None
+    parts = [part.strip() for part in axes.split(",") if part.strip()]
+    return {name.strip(): source.strip() for name, _, source in (part.partition(":") for part in parts)} or None
