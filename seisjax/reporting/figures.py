@@ -161,16 +161,16 @@ def section(
     figure = Figure(figsize=(min(5.2 * count, 16), 4.8), layout="constrained")
     grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
     image = _Section(amplitude, axes[0].name, axes[1].name)
-    edges = (*_edges(axes[0]), *reversed(_edges(axes[1])))
+    extent = (*edges(axes[0]), *reversed(edges(axes[1])))
     for panel, (name, classes) in zip(grid, {"amplitude": None, **overlays}.items(), strict=True):
-        drawn = _draw_amplitude(panel, image, extent=edges)
+        drawn = _draw_amplitude(panel, image, extent=extent)
         if classes is None:
             figure.colorbar(drawn, ax=panel, shrink=0.7, pad=0.02, label=f"amplitude ({unit})" if unit else "")
         else:
             shown = np.ma.masked_where(~np.isfinite(amplitude) | (classes == IGNORE), classes)
-            _draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=edges)
+            _draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=extent)
         panel.set_title(name, fontsize=11)
-        panel.set(xlabel=_axis_label(axes[0]), ylabel=_axis_label(axes[1]) if panel is grid[0] else "")
+        panel.set(xlabel=axis_label(axes[0]), ylabel=axis_label(axes[1]) if panel is grid[0] else "")
     figure.suptitle(title, fontsize=12)
     if overlays:
         _add_legend(figure, class_names, amplitude)
@@ -264,13 +264,14 @@ def _mark_best(axes: Axes, steps: list[int], losses: list[float]) -> None:
         axes.plot(steps[best], losses[best], "o", ms=9, mfc="none", mec="#D55E00", mew=1.5, ls="", label=label)
 
 
-def _edges(axis: Axis) -> tuple[float, float]:
+def edges(axis: Axis) -> tuple[float, float]:
     """Coordinates of the outer edges of the first and last sample."""
     half = (float(axis.labels[1]) - float(axis.labels[0])) / 2 if len(axis) > 1 else 0.5
     return float(axis.labels[0]) - half, float(axis.labels[-1]) + half
 
 
-def _axis_label(axis: Axis) -> str:
+def axis_label(axis: Axis) -> str:
+    """Name and unit."""
     return f"{axis.name} ({axis.unit})" if axis.unit else axis.name
 
 
