@@ -101,7 +101,10 @@ def measure(path: str, window: list[int], batch_size: int, steps: int, threads: 
     memory = {0: resident_mebibytes()}
     begin, read_before = time.perf_counter(), bytes_read()
     volume = open_volume(path)
-    sampler = make_sampler("uniform", Box.whole(volume.shape), window, seed=0, overhang=0.125)
+    regions = [Box.whole(volume.shape)]
+    sampler = make_sampler(
+        "uniform", volume=volume, labels=LABELS, regions=regions, window=window, seed=0, overhang=0.125
+    )
     source = WindowSource(volume, LABELS, sampler, window, labelled_only=True)
     mesh = make_mesh(1, 1)
     options = {"space_dim": None, "start_step": 0, "num_threads": threads, "prefetch": prefetch}

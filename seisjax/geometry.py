@@ -1,6 +1,7 @@
 """Boxes, regions, tilings, lattices and blend weights: whole-number geometry, numpy only.
 
-Everything here counts samples from the volume's origin; coordinate labels appear in `Axis` and `parse_region` alone.
+Everything here counts samples from the volume's origin; coordinate labels appear in `Axis` and in the text of
+regions alone.
 """
 
 import itertools
@@ -122,21 +123,94 @@ def format_region(box: Box, axes: Sequence[Axis]) -> str:
     return ",".join(f"{a.name}:{_number(a.labels[i])}-{_number(a.labels[j - 1])}" for a, i, j in ends)
 
 
-def check_disjoint(regions: Mapping[str, Box], gap: Sequence[int], axes: Sequence[Axis]) -> None:
-    """Prove that no two regions come nearer than `gap` samples: along some axis at least gap[axis] lie between them.
+def parse_regions(text: str, axes: Sequence[Axis]) -> tuple[Box, ...]:
+    """The boxes that regions parted by `;` name: `inline:1-20;inline:300,crossline:5-9`. An empty text takes all.
 
-    Raises UserError that names the two regions and what lies between them.
+    Raises UserError as `parse_region` does, and for regions that share samples.
     """
-    for (name_a, a), (name_b, b) in itertools.combinations(regions.items(), 2):
-        between = [max(a.start[i] - b.stop[i], b.start[i] - a.stop[i]) for i in range(len(axes))]
-        if any(distance >= max(g, 0) for distance, g in zip(between, gap, strict=True)):
-            continue
-        i = int(np.argmax(between))
-        what = f"overlap by {-between[i]}" if between[i] < 0 else f"are parted by only {between[i]}"
+    texts = [part.strip() for part in text.split(";") if part.strip()] or [""]
+    boxes = tuple(parse_region(part, axes) for part in texts)
+    for (text_a, a), (text_b, b) in itertools.combinations(zip(texts, boxes, strict=True), 2):
+        common = a.intersect(b)
+        if common.size:
+            raise UserError(
+                f"regions '{text_a}' and '{text_b}' share {format_region(common, axes)}; "
+                "give regions of one split that have no sample in common"
+            )
+    return boxes
+
+
+def format_regions(boxes: Sequence[Box], axes: Sequence[Axis]) -> str:
+    """The text of several regions; `parse_regions` gives the boxes back."""
+    return ";".join(format_region(box, axes) for box in boxes)
+
+
+def check_disjoint(regions: Mapping[str, Sequence[Box]], gap: Sequence[int], axes: Sequence[Axis]) -> None:
+    """Prove that no two splits come nearer than `gap` samples.
+
+    Along some axis at least gap[axis] samples lie between each region of one split and each of another. Raises
+    UserError that names the two splits and what lies between them.
+    """
+    for (name_a, boxes_a), (name_b, boxes_b) in itertools.combinations(regions.items(), 2):
+        for a, b in itertools.product(boxes_a, boxes_b):
+            _check_apart(f"data.{name_a}", a, f"data.{name_b}", b, gap, axes)
+
+
+def _check_apart(name_a: str, a: Box, name_b: str, b: Box, gap: Sequence[int], axes: Sequence[Axis]) -> None:
+    between = [max(a.start[i] - b.stop[i], b.start[i] - a.stop[i]) for i in range(len(axes))]
+    if any(distance >= max(g, 0) for distance, g in zip(between, gap, strict=True)):
+        return
+    common = a.intersect(b)
+    over, across = (
+        any(x.start[i] <= y.start[i] and y.stop[i] <= x.stop[i] and x.shape[i] > y.shape[i] for i in range(len(axes)))
+        for x, y in ((a, b), (b, a))
+    )
+    if common.size and over and across:
         raise UserError(
-            f"data.{name_a} and data.{name_b} {what} along {axes[i].name} where {gap[i]} must lie between them; "
-            "move a region apart or lower data.split_gap"
+            f"{name_a} ({format_region(a, axes)}) and {name_b} ({format_region(b, axes)}) cross and share "
+            f"{format_region(common, axes)}: lines of one direction run through all lines of the other; "
+            "part the splits along one axis"
         )
+    i = int(np.argmax(between))
+    what = f"overlap by {-between[i]}" if between[i] < 0 else f"are parted by only {between[i]}"
+    raise UserError(
+        f"{name_a} and {name_b} {what} along {axes[i].name} where {gap[i]} must lie between them; "
+        "move a region apart or lower data.split_gap"
+    )
+
+
+def section_windows(window: Sequence[int], directions: Sequence[str], axes: Sequence[Axis]) -> tuple[Shape, ...]:
+    """The window that cuts sections across each of the axes `directions`: the long sides keep their order.
+
+    With no directions it is the window itself. Raises UserError for an axis that is unknown or named twice, for a
+    window that is no section (one side of 1) of a volume of 3 axes, and for one longer than the volume.
+    """
+    if not directions:
+        return (tuple(window),)
+    names = [axis.name for axis in axes]
+    for name in directions:
+        if name not in names:
+            raise UserError(f"data.directions: the volume has no axis '{name}'{nearest(name, names)}")
+    if len(set(directions)) < len(directions):
+        raise UserError(f"data.directions={tuple(directions)}: an axis stands twice; name each once")
+    long = [side for side in window if side > 1]
+    if len(axes) != 3 or len(window) != 3 or len(long) != 2:
+        raise UserError(
+            f"data.directions: sections of data.window={tuple(window)} cannot be cut in several directions; give "
+            "exactly one side of 1 on a volume of 3 axes"
+        )
+    windows = []
+    for name in directions:
+        sides = list(long)
+        sides.insert(names.index(name), 1)
+        for axis, side in zip(axes, sides, strict=True):
+            if side > len(axis):
+                raise UserError(
+                    f"data.directions: a section across {name} has {side} samples along {axis.name}, the volume only "
+                    f"{len(axis)}; make data.window smaller or leave {name} out"
+                )
+        windows.append(tuple(sides))
+    return tuple(windows)
 
 
 def round_up(value: int, multiple: int) -> int:

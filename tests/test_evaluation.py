@@ -125,7 +125,7 @@ def test_baselines_copy_what_the_training_part_holds():
     labels[2, 4, 0] = 2
     labels[3, :6] = IGNORE  # there no line is
     train, region = Box((0, 0, 0), (6, 6, 8)), Box((0, 8, 0), (6, 4, 8))
-    baselines = make_baselines(labelled_volume(labels), "facies", train, region, CLASSES)
+    baselines = make_baselines(labelled_volume(labels), "facies", [train], [region], CLASSES)
     window = Box((0, 8, 0), (6, 4, 10))
     predicted = {name: baseline(window) for name, baseline in baselines.items()}
     assert {p.shape for p in predicted.values()} == {window.shape}
@@ -148,7 +148,7 @@ def test_the_nearest_line_is_on_the_near_side(monkeypatch, axis, train, region):
 
     train_box, box = slab(*train), slab(*region)
     assert split_axis(train_box, box) == axis
-    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", train_box, box, CLASSES)
+    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", [train_box], [box], CLASSES)
     line = train[0] if train[0] > region[0] else train[0] + train[1] - 1
     expected = np.broadcast_to(np.take(labels, [line], axis), box.shape)
     np.testing.assert_array_equal(baselines["nearest_labelled_line"](box), expected)
@@ -156,7 +156,7 @@ def test_the_nearest_line_is_on_the_near_side(monkeypatch, axis, train, region):
 
 def test_a_part_has_no_nearest_line_in_itself():
     box = Box((0, 0, 0), (4, 4, 8))
-    baselines = make_baselines(labelled_volume(np.ones(box.shape, np.uint8)), "facies", box, box, CLASSES)
+    baselines = make_baselines(labelled_volume(np.ones(box.shape, np.uint8)), "facies", [box], [box], CLASSES)
     assert set(baselines) == {"majority_class", "depth_mode"}
 
 

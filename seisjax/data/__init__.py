@@ -1,12 +1,20 @@
 """Windows of a volume, their splits, and the stream of global batches."""
 
+from seisjax.data.balanced import BalancedWindows
+from seisjax.data.blocks import BlockWindows
+from seisjax.data.draws import Draw, Sampler
+from seisjax.data.label_counts import check_labelled, class_counts
 from seisjax.data.pipeline import evaluation_batches, training_batches
+from seisjax.data.samplers import make_sampler
 from seisjax.data.source import WindowSource
-from seisjax.data.splits import check_labelled, check_window, resolve_splits
+from seisjax.data.splits import check_window, resolve_splits
 from seisjax.data.statistics import training_statistics
-from seisjax.data.windows import GridWindows, Sampler, ShuffledWindows, UniformWindows, make_sampler
+from seisjax.data.windows import GridWindows, ShuffledWindows, UniformWindows
 
 __all__ = [
+    "BalancedWindows",
+    "BlockWindows",
+    "Draw",
     "GridWindows",
     "Sampler",
     "ShuffledWindows",
@@ -14,6 +22,7 @@ __all__ = [
     "WindowSource",
     "check_labelled",
     "check_window",
+    "class_counts",
     "evaluation_batches",
     "make_sampler",
     "resolve_splits",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
-from seisjax.data.windows import Sampler
+from seisjax.data.draws import Draw, Sampler
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Shape
 from seisjax.volumes import Pending, Volume
@@ -21,8 +21,9 @@ class WindowSource:
     """Random access to the samples of a sampler's windows.
 
     A sample is {"image": float32 (*padded, 1), "labels": uint8 (*padded)}. The image keeps the volume's units. Outside
-    the sampler's region, where the data is dead or not finite, and in the padding at the end of each axis, the image
-    is NaN and the labels are IGNORE; nothing outside the region is ever read.
+    the region of its draw, where the data is dead or not finite, and in the padding at the end of each axis, the
+    image is NaN and the labels are IGNORE; nothing outside the region is ever read. A section of another direction is
+    laid out as the sampler's window is: its two long sides in their order.
 
     Args:
       volume: where the samples come from.
@@ -66,24 +67,25 @@ class WindowSource:
         waiting = list(range(len(indices)))
         while waiting:
             reads = []
+            self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
             for row in waiting:
-                box, attempts[row] = self._draw(indices[row], attempts[row])
-                if box is not None:
-                    reads.append((row, box, *self._start(box)))
+                draw, attempts[row] = self._draw(indices[row], attempts[row])
+                if draw is not None:
+                    reads.append((row, draw, *self._start(draw.inner)))
             waiting = []
-            for row, box, image_read, labels_read in reads:
-                inner = box.intersect(self.sampler.region)
-                place = (row, *inner.relative_to(box.start).slices)
-                data = image_read()
+            for row, draw, image_read, labels_read in reads:
+                place = (row, *self._laid_out(draw).slices)
+                side = image[(*place, 0)].shape
+                data = image_read().reshape(side)
                 if labels_read is not None:
-                    known = np.where(np.isnan(data), IGNORE, labels_read())
+                    known = np.where(np.isnan(data), IGNORE, labels_read().reshape(side))
                     if self.labelled_only and (known == IGNORE).all():
                         attempts[row] += 1
                         waiting.append(row)
                         continue
                     labels[place] = known
                 image[(*place, 0)] = data
-                self._count(inner)
+                self._count(draw.inner)
         return {"image": image, "labels": labels}
 
     @property
@@ -91,30 +93,36 @@ class WindowSource:
         """Bytes, as stored arrays count them, of the samples that were handed out so far by this process."""
         return self._bytes_used
 
-    def _draw(self, index: int, attempt: int) -> tuple[Box | None, int]:
+    def _draw(self, index: int, attempt: int) -> tuple[Draw | None, int]:
         """The first window from this attempt on that may hold a label, as far as the label index can tell."""
         for number in range(attempt, MAX_ATTEMPTS):
-            box = self.sampler.draw(index, number)
-            if box is None or not self.labelled_only or self._may_be_labelled(box):
-                return box, number
+            draw = self.sampler.draw(index, number)
+            if draw is None or not self.labelled_only or self._may_be_labelled(draw.inner):
+                return draw, number
         raise UserError(
             f"data.labels: {MAX_ATTEMPTS} windows in a row held no sample labelled in '{self.labels}'; "
             "narrow data.train to the part that is labelled"
         )
 
     def _may_be_labelled(self, box: Box) -> bool:
-        box = box.intersect(self.sampler.region)
         if not box.size:
             return False
         start = tuple(a // c for a, c in zip(box.start, self._chunk, strict=True))
         stop = tuple(-(-b // c) for b, c in zip(box.stop, self._chunk, strict=True))
         return bool(self._labelled[Box.between(start, stop).slices].any())
 
+    def _laid_out(self, draw: Draw) -> Box:
+        """Where what is read of a window stands in the sample."""
+        inner, window = draw.inner.relative_to(draw.box.start), self.sampler.window
+        if draw.box.shape == window:
+            return inner
+        across, thin = draw.box.shape.index(1), window.index(1)
+        return Box(_moved(inner.start, across, thin), _moved(inner.shape, across, thin))
+
     def _start(self, box: Box) -> tuple[Pending, Pending | None]:
-        """Begin to read the part of a window inside the region: the image and (or None) the labels."""
-        inner = box.intersect(self.sampler.region)
-        labels = None if self.labels is None else self.volume.start_read(LABELS_PREFIX + self.labels, inner)
-        return self.volume.start_amplitude(inner), labels
+        """Begin to read a box: the image and (or None) the labels."""
+        labels = None if self.labels is None else self.volume.start_labels(self.labels, box)
+        return self.volume.start_amplitude(box), labels
 
     def _count(self, box: Box) -> None:
         names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
@@ -127,3 +135,10 @@ class WindowSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+
+
+def _moved(sides: Shape, source: int, target: int) -> Shape:
+    """The sides with one taken out and put back at another place."""
+    rest = list(sides)
+    rest.insert(target, rest.pop(source))
+    return tuple(rest)

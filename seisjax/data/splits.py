@@ -2,27 +2,33 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
-from seisjax.geometry import Box, check_disjoint, parse_region
-from seisjax.volumes import LabelIndex, Volume
+from seisjax.geometry import Box, check_disjoint, parse_regions, section_windows
+from seisjax.volumes import Volume
 
 
 def resolve_splits(
-    volume: Volume, train: str, validation: str, test: str, window: Sequence[int], gap: int
-) -> dict[str, Box]:
+    volume: Volume,
+    train: str,
+    validation: str,
+    test: str,
+    window: Sequence[int],
+    gap: int,
+    directions: Sequence[str] = (),
+) -> dict[str, tuple[Box, ...]]:
     """The regions of the splits that are named, as boxes: "train", and "validation" and "test" unless empty.
 
     Args:
-      train, validation, test: regions in coordinate labels.
+      train, validation, test: regions in coordinate labels, parted by ";".
       window: samples along each axis.
-      gap: samples that must lie between two splits along some axis; -1: the window's side along that axis.
+      gap: samples that must lie between two splits along some axis; -1: the window's side along that axis, the
+        longest of all directions.
+      directions: axes that training sections are cut across; empty: the window as it is.
 
-    No window reads outside its region, so regions that keep apart prove that no sample is shared.
+    No window of any direction reads outside the region that it was drawn in, context and overhang included, so
+    regions that keep apart, each of one split from each of another, prove that no sample is shared.
     Raises UserError for a window that does not suit the volume, no training region, a region that cannot be read,
-    and two splits that come too near.
+    regions of one split that overlap, and two splits that come too near or cross each other.
     """
     check_window(volume, window)
     if not train.strip():
@@ -32,10 +38,12 @@ def resolve_splits(
     for name, text in texts.items():
         if text.strip():
             try:
-                splits[name] = parse_region(text, volume.axes)
+                splits[name] = parse_regions(text, volume.axes)
             except UserError as error:
                 raise UserError(f"data.{name}: {error}") from error
-    check_disjoint(splits, window if gap < 0 else [gap] * len(window), volume.axes)
+    windows = [tuple(window), *section_windows(window, directions, volume.axes)]
+    longest = [max(sides) for sides in zip(*windows, strict=True)]
+    check_disjoint(splits, longest if gap < 0 else [gap] * len(window), volume.axes)
     return splits
 
 
@@ -53,34 +61,3 @@ def check_window(volume: Volume, window: Sequence[int]) -> None:
                 f"data.window={tuple(window)}: its {side} samples along {axis.name} are more than the volume's "
                 f"{length}; use at most {length} there"
             )
-
-
-def check_labelled(volume: Volume, labels: str, splits: dict[str, Box]) -> None:
-    """Raise UserError if a split holds no labelled sample at all.
-
-    Exact, and cheap: the label index answers for chunks that lie wholly inside a split; of the others only those with
-    labels are read, until the first labelled sample.
-    """
-    index = volume.label_index(labels)
-    for name, region in splits.items():
-        if not _is_labelled(volume, labels, region, index):
-            raise UserError(
-                f"data.{name}: no sample of labels '{labels}' is labelled there (all are {IGNORE}); "
-                "choose another region or other labels"
-            )
-
-
-def _is_labelled(volume: Volume, labels: str, region: Box, index: LabelIndex) -> bool:
-    chunk = np.array(index.chunk)
-    labelled = np.asarray(index.counts.any(axis=-1))
-    start, stop = np.array(region.start), np.array(region.stop)
-    # A chunk is inside if its samples are; the volume's last chunk along an axis ends where the volume does.
-    inside_stop = np.where(stop == volume.shape, -(-stop // chunk), stop // chunk)
-    if labelled[Box.between((-(-start // chunk)).tolist(), inside_stop.tolist()).slices].any():
-        return True
-    touched = Box.between((start // chunk).tolist(), (-(-stop // chunk)).tolist())
-    for position in np.argwhere(labelled[touched.slices]) + touched.start:
-        part = Box(tuple((position * chunk).tolist()), tuple(index.chunk)).intersect(region)
-        if (volume.read_labels(labels, part) != IGNORE).any():
-            return True
-    return False

@@ -1,100 +1,87 @@
-"""Which windows of a region are looked at, as pure functions of the sample's number.
-
-A sampler has a `region`, a `window` (samples along each axis) and `draw(index, attempt)`: the box of sample number
-`index`, or None past the end of a finite sampler. Attempts above 0 are asked for where a window held no label.
-"""
+"""Windows of regions that do not look at labels: uniform, side by side, and shuffled. Pure functions of the number."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import numpy as np
 from grain.experimental import index_shuffle
 
-from seisjax.errors import UserError, nearest
+from seisjax.data.draws import ROUNDS, Blind, Draw, Sampler, Turns, generator
+from seisjax.errors import UserError
 from seisjax.geometry import Box, Lattice, Shape
 
-_ROUNDS = 4  # of the block cipher behind index_shuffle: Grain's own number
+
+def start_range(extent: int, side: int, overhang: float) -> tuple[int, int]:
+    """First and last place of a window's start along an axis of a region, counted from the region's own.
+
+    The start is in [-m, n - w + m] along n samples, where m is `overhang` of the window's side w (0 for a side of 1)
+    but at most n - w: without the overhang, samples at the region's edge would hardly ever be seen, while a window
+    that spans the region sees them always. Where the region is smaller than the window, the window stands at the
+    region's start.
+    """
+    room = max(extent - side, 0)
+    margin = min(math.floor(overhang * side), room) if side > 1 else 0
+    return -margin, room + margin
 
 
-class Sampler(Protocol):
-    """What a `WindowSource` asks of a sampler."""
-
-    @property
-    def region(self) -> Box: ...
-
-    @property
-    def window(self) -> Shape: ...
-
-    def draw(self, index: int, attempt: int = 0) -> Box | None: ...
-
-
-def make_sampler(kind: str, region: Box, window: Sequence[int], *, seed: int, overhang: float) -> Sampler:
-    """The endless sampler of training windows that `data.sampling` names: "uniform" or "grid"."""
-    window = tuple(window)
-    if kind == "uniform":
-        return UniformWindows(region, window, seed, overhang)
-    if kind == "grid":
-        return ShuffledWindows(GridWindows(region, window), seed)
-    raise UserError(f"data.sampling='{kind}': unknown{nearest(kind, ('uniform', 'grid'))}")
+def check_overhang(overhang: float) -> None:
+    """Raise UserError unless the overhang is a share."""
+    if not 0 <= overhang < 1:
+        raise UserError(f"data.overhang={overhang}: give a share of the window's side from 0 to below 1")
 
 
 @dataclass(frozen=True)
-class UniformWindows:
-    """Windows anywhere in a region, endless.
-
-    A start is uniform in [-m, n - w + m] along an axis of n samples, where m is `overhang` of the window's side w (0
-    for a side of 1) but at most n - w: without the overhang, samples at the region's edge would hardly ever be seen,
-    while a window that spans the region sees them always. Where the region is smaller than the window, the window
-    stands at the region's start.
-    """
+class UniformWindows(Blind):
+    """Windows anywhere in a region, endless; how far they may reach past it is told by `start_range`."""
 
     region: Box
     window: Shape
     seed: int
     overhang: float
+    part: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overhang < 1:
-            raise UserError(f"data.overhang={self.overhang}: give a share of the window's side from 0 to below 1")
+        check_overhang(self.overhang)
 
-    def draw(self, index: int, attempt: int = 0) -> Box:
-        """The box of sample `index`; it depends on the seed, the index and the attempt alone."""
-        low, high = [], []
-        for n, w in zip(self.region.shape, self.window, strict=True):
-            margin = min(math.floor(self.overhang * w), max(n - w, 0)) if w > 1 else 0
-            low.append(-margin)
-            high.append(max(n - w, 0) + margin)
-        offset = _generator(self.seed, index, attempt).integers(low, high, endpoint=True)
+    def draw(self, index: int, attempt: int = 0) -> Draw:
+        """The window of sample `index`; it depends on the seed, the part, the index and the attempt alone."""
+        sides = zip(self.region.shape, self.window, strict=True)
+        low, high = zip(*(start_range(n, w, self.overhang) for n, w in sides), strict=True)
+        offset = generator(self.seed, index, attempt, self.part).integers(low, high, endpoint=True)
         start = tuple(int(a + o) for a, o in zip(self.region.start, offset, strict=True))
-        return Box(start, self.window)
+        return Draw(Box(start, self.window), self.region)
 
 
-@dataclass(frozen=True)
-class GridWindows:
-    """The tiling of a region by windows side by side from its start, each once; the last may reach past its end."""
+class GridWindows(Blind):
+    """The tiling of regions by windows side by side from each one's start, each window once, region after region.
 
-    region: Box
-    window: Shape
+    The last window along an axis may reach past its region's end.
+    """
+
+    def __init__(self, regions: Sequence[Box], window: Sequence[int]) -> None:
+        self.regions = tuple(regions)
+        self.window: Shape = tuple(window)
+        self._lattices = [Lattice(r.shape, self.window, self.window, r.start) for r in self.regions]
 
     def __len__(self) -> int:
-        return len(self._lattice)
+        return sum(map(len, self._lattices))
 
-    def __getitem__(self, index: int) -> Box:
-        return self._lattice[index]
+    def __getitem__(self, index: int) -> Draw:
+        if index < 0:
+            raise IndexError(index)
+        for region, lattice in zip(self.regions, self._lattices, strict=True):
+            if index < len(lattice):
+                return Draw(lattice[index], region)
+            index -= len(lattice)
+        raise IndexError(index)
 
-    def draw(self, index: int, attempt: int = 0) -> Box | None:
+    def draw(self, index: int, attempt: int = 0) -> Draw | None:
         """Window number `index`, None past the last."""
         return self[index] if index < len(self) else None
 
-    @property
-    def _lattice(self) -> Lattice:
-        return Lattice(self.region.shape, self.window, self.window, self.region.start)
-
 
 @dataclass(frozen=True)
-class ShuffledWindows:
+class ShuffledWindows(Blind):
     """The windows of a grid in another random order each pass, endless; no list of them is kept.
 
     A window without a label is replaced by one drawn from the whole grid, so every labelled window still comes at
@@ -103,27 +90,31 @@ class ShuffledWindows:
 
     grid: GridWindows
     seed: int
-
-    @property
-    def region(self) -> Box:
-        return self.grid.region
+    part: int = 0
 
     @property
     def window(self) -> Shape:
         return self.grid.window
 
-    def draw(self, index: int, attempt: int = 0) -> Box:
-        """The box of sample `index`; it depends on the seed, the index and the attempt alone."""
+    def draw(self, index: int, attempt: int = 0) -> Draw:
+        """The window of sample `index`; it depends on the seed, the part, the index and the attempt alone."""
         last = len(self.grid) - 1
         if attempt:
-            return self.grid[int(_generator(self.seed, index, attempt).integers(0, last, endpoint=True))]
+            return self.grid[int(generator(self.seed, index, attempt, self.part).integers(0, last, endpoint=True))]
         turn, position = divmod(index, last + 1)
-        key = int(_generator(self.seed, turn, 0).integers(0, 2**32))
-        return self.grid[index_shuffle(position, last, key, _ROUNDS)]
+        key = int(generator(self.seed, turn, 0, self.part).integers(0, 2**32))
+        return self.grid[index_shuffle(position, last, key, ROUNDS)]
 
 
-def _generator(seed: int, index: int, attempt: int) -> np.random.Generator:
-    # Philox is counter-based (Salmon et al., SC 2011): a stream of its own for each sample and attempt, at no set-up
-    # cost that grows with either. The first counter word is the generator's own.
-    counter = np.array([0, 0, attempt, index], np.uint64)
-    return np.random.Generator(np.random.Philox(key=seed % 2**128, counter=counter))
+@dataclass(frozen=True)
+class Mixture(Blind):
+    """Several samplers that take turns; each one counts its own samples, so it sees every number once."""
+
+    samplers: Sequence[Sampler]
+    turns: Turns
+    window: Shape
+
+    def draw(self, index: int, attempt: int = 0) -> Draw | None:
+        """The window of sample `index`."""
+        who, number = self.turns[index]
+        return self.samplers[who].draw(number, attempt)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seisjax.conventions import IGNORE
-from seisjax.data import GridWindows, WindowSource, evaluation_batches, make_sampler, training_batches
+from seisjax.data import GridWindows, UniformWindows, WindowSource, evaluation_batches, make_sampler, training_batches
 from seisjax.errors import UserError
 from seisjax.geometry import Box
 from seisjax.sharding import make_mesh
@@ -17,7 +17,16 @@ WINDOW = (4, 8, 16)
 
 
 def make_source(volume, kind="uniform"):
-    sampler = make_sampler(kind, REGION, WINDOW, seed=11, overhang=0.25)
+    sampler = make_sampler(
+        kind,
+        volume=volume,
+        labels="facies",
+        regions=[REGION],
+        window=WINDOW,
+        seed=11,
+        overhang=0.25,
+        batch_size=8,
+    )
     return WindowSource(volume, "facies", sampler, WINDOW, labelled_only=True)
 
 
@@ -40,7 +49,7 @@ def stream(source, mesh, count, *, start_step=0, num_threads=2, prefetch=2, spac
     return found
 
 
-@pytest.mark.parametrize("kind", ["uniform", "grid"])
+@pytest.mark.parametrize("kind", ["uniform", "grid", "balanced", "blocks"])
 def test_threads_devices_and_restarts_draw_the_same_samples(cube, kind):
     source = make_source(cube.volume, kind)
     whole = [digest(batch) for batch in stream(source, make_mesh(1, 1), 6, num_threads=1)]
@@ -73,7 +82,7 @@ def test_batches_are_sharded_over_the_mesh(cube):
 
 
 def test_evaluation_sees_each_window_once(cube):
-    grid = GridWindows(REGION, WINDOW)
+    grid = GridWindows([REGION], WINDOW)
     source = WindowSource(cube.volume, "facies", grid, WINDOW, labelled_only=False)
     options = {"batch_size": 32, "mesh": make_mesh(8, 1), "space_dim": None, "num_threads": 2, "prefetch": 2}
     batches = [{name: np.asarray(a) for name, a in batch.items()} for batch in evaluation_batches(source, **options)]
@@ -96,7 +105,7 @@ def test_what_the_mesh_does_not_divide_is_one_line(cube):
 
 
 def test_an_error_of_a_reading_thread_arrives_as_it_is(cube):
-    sampler = make_sampler("uniform", Box((16, 0, 0), (2, 40, 60)), (1, 8, 16), seed=0, overhang=0.0)
+    sampler = UniformWindows(Box((16, 0, 0), (2, 40, 60)), (1, 8, 16), seed=0, overhang=0.0)
     source = WindowSource(cube.volume, "facies", sampler, (1, 8, 16), labelled_only=True)
     with pytest.raises(UserError, match="1000 windows"):
         stream(source, make_mesh(1, 1), 1)

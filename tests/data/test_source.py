@@ -35,7 +35,7 @@ def test_samples_equal_the_cube_inside_the_region_and_are_masked_elsewhere(cube,
     source = WindowSource(cube.volume, "facies", sampler, padded, labelled_only=False)
     for i in range(20):
         sample = source[i]
-        image, labels = expected(cube, sampler.draw(i), REGION, padded)
+        image, labels = expected(cube, sampler.draw(i).box, REGION, padded)
         np.testing.assert_array_equal(sample["image"], image)
         np.testing.assert_array_equal(sample["labels"], labels)
         assert (sample["image"].dtype, sample["labels"].dtype) == (np.float32, np.uint8)
@@ -69,14 +69,14 @@ def test_a_region_without_labels_ends_in_one_line(cube):
 
 
 def test_without_labels_all_are_ignored(cube):
-    sampler = GridWindows(REGION, (4, 8, 16))
+    sampler = GridWindows([REGION], (4, 8, 16))
     sample = WindowSource(cube.volume, None, sampler, (4, 8, 16), labelled_only=True)[0]
     assert (sample["labels"] == IGNORE).all()
     assert np.isfinite(sample["image"]).any()
 
 
 def test_past_the_end_of_a_grid_there_is_nothing(cube):
-    grid = GridWindows(REGION, (4, 8, 16))
+    grid = GridWindows([REGION], (4, 8, 16))
     source = WindowSource(cube.volume, "facies", grid, (4, 8, 16), labelled_only=False)
     assert len(source) == len(grid)
     sample = source[len(grid)]
@@ -85,7 +85,7 @@ def test_past_the_end_of_a_grid_there_is_nothing(cube):
 
 
 def test_bytes_used_count_the_part_inside_the_region(cube):
-    grid = GridWindows(REGION, (8, 40, 60))
+    grid = GridWindows([REGION], (8, 40, 60))
     source = WindowSource(cube.volume, "facies", grid, (8, 40, 64), labelled_only=False)
     source.read([0, 1, 2])  # whole, one line, past the end
     assert source.bytes_used == REGION.size * 5

@@ -16,9 +16,9 @@ def resolve(volume, train="inline:100-109", validation="", test="", *, window=WI
 def test_splits_become_boxes(cube):
     splits = resolve(cube.volume, "inline:100-109", "inline:111-113", "crossline:216-239,inline:115-119")
     assert splits == {
-        "train": Box((0, 0, 0), (10, 40, 60)),
-        "validation": Box((11, 0, 0), (3, 40, 60)),
-        "test": Box((15, 16, 0), (5, 24, 60)),
+        "train": (Box((0, 0, 0), (10, 40, 60)),),
+        "validation": (Box((11, 0, 0), (3, 40, 60)),),
+        "test": (Box((15, 16, 0), (5, 24, 60)),),
     }
     assert list(resolve(cube.volume)) == ["train"]
 
@@ -61,7 +61,7 @@ def test_bad_splits_are_one_line(cube, options, message):
 )
 def test_labels_are_looked_for_exactly(cube, region, labelled):
     if labelled:
-        check_labelled(cube.volume, "facies", {"train": region})
+        check_labelled(cube.volume, "facies", {"train": (region,)})
     else:
         with pytest.raises(UserError, match="data.train: no sample of labels 'facies'"):
-            check_labelled(cube.volume, "facies", {"train": region})
+            check_labelled(cube.volume, "facies", {"train": (region,)})

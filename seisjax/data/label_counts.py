@@ -1,0 +1,102 @@
+"""How many labelled samples of each class lie in the chunks of a region: exact, from the label index where it can say.
+
+The label index counts whole chunks, so only chunks that a region's border cuts, and of those only labelled ones, are
+read.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from seisjax.conventions import IGNORE
+from seisjax.errors import UserError
+from seisjax.geometry import Box, Shape
+from seisjax.volumes import LabelIndex, Volume
+
+_READ_AHEAD = 16  # chunks under way at once
+
+
+class RegionChunks:
+    """The chunks of a label array that a region touches.
+
+    `cells` is the box of them, counted in chunks; `whole` (its shape, bool) tells which lie wholly in the region, but
+    for what the volume's end cuts off.
+    """
+
+    def __init__(self, index: LabelIndex, region: Box, shape: Shape) -> None:
+        self.chunk, self.region = index.chunk, region
+        start, stop, chunk = np.array(region.start), np.array(region.stop), np.array(index.chunk)
+        self.cells = Box.between((start // chunk).tolist(), (-(-stop // chunk)).tolist())
+        self.whole = np.ones(self.cells.shape, bool)
+        for axis, (a, n) in enumerate(zip(self.cells.start, self.cells.shape, strict=True)):
+            first = np.arange(a, a + n) * chunk[axis]
+            last = np.minimum(first + chunk[axis], shape[axis])
+            inside = (first >= start[axis]) & (last <= stop[axis])
+            self.whole &= np.expand_dims(inside, [i for i in range(self.whole.ndim) if i != axis])
+        self._counts = index.counts[self.cells.slices]
+
+    def part(self, number: int) -> Box:
+        """The samples of chunk `number` (C order) that lie in the region."""
+        cell = np.unravel_index(number, self.cells.shape)
+        start = tuple((int(i) + a) * c for i, a, c in zip(cell, self.cells.start, self.chunk, strict=True))
+        return Box(start, self.chunk).intersect(self.region)
+
+    def labelled_whole(self) -> bool:
+        """Whether a chunk wholly in the region holds a labelled sample."""
+        return bool(self._counts[self.whole].any())
+
+    def cut(self) -> Iterator[int]:
+        """Numbers of the chunks that the border cuts and that hold labelled samples, here or beyond it."""
+        yield from map(int, np.flatnonzero(self._counts.any(axis=-1) & ~self.whole))
+
+    def counts(self, volume: Volume, labels: str) -> np.ndarray:
+        """Labelled samples of each class in the region, chunk by chunk: int64 (chunks, classes)."""
+        counts = self._counts.reshape(-1, self._counts.shape[-1]).astype(np.int64)
+        for number, values in _read_ahead(volume, labels, self.cut(), self.part):
+            found = np.bincount(values.ravel(), minlength=IGNORE + 1)[:IGNORE]
+            counts[number] = found[: counts.shape[-1]]
+        return counts
+
+
+def class_counts(volume: Volume, labels: str, regions: Sequence[Box]) -> np.ndarray:
+    """Labelled samples of each class in the regions together, int64 (classes,). Exact."""
+    index = volume.label_index(labels)
+    total = np.zeros(index.counts.shape[-1], np.int64)
+    for region in regions:
+        total += RegionChunks(index, region, volume.shape).counts(volume, labels).sum(axis=0)
+    return total
+
+
+def check_labelled(volume: Volume, labels: str, splits: dict[str, tuple[Box, ...]]) -> None:
+    """Raise UserError if a region of a split holds no labelled sample at all.
+
+    Exact, and cheap: of the chunks that a region's border cuts only those with labels are read, until the first
+    labelled sample.
+    """
+    index = volume.label_index(labels)
+    for name, regions in splits.items():
+        for number, region in enumerate(regions):
+            chunks = RegionChunks(index, region, volume.shape)
+            if chunks.labelled_whole():
+                continue
+            if not any((v != IGNORE).any() for _, v in _read_ahead(volume, labels, chunks.cut(), chunks.part)):
+                which = f" (region {number + 1} of {len(regions)})" if len(regions) > 1 else ""
+                raise UserError(
+                    f"data.{name}{which}: no sample of labels '{labels}' is labelled there (all are {IGNORE}); "
+                    "choose another region or other labels"
+                )
+
+
+def _read_ahead(
+    volume: Volume, labels: str, numbers: Iterator[int], part: Callable[[int], Box]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Number and labels of each chunk's part, some reads ahead."""
+    reads = ((number, volume.start_labels(labels, part(number))) for number in numbers)
+    waiting = deque(islice(reads, _READ_AHEAD))
+    while waiting:
+        number, read = waiting.popleft()
+        values = read()
+        waiting.extend(islice(reads, 1))
+        yield number, values
