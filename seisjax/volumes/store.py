@@ -22,7 +22,7 @@ READ_REMEDY = "check that the store is whole and can be reached"
 WRITE_REMEDY = "check free space and permissions"
 _DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 
-# A server that fails is asked again, six times over about 12 seconds in all; one that falls silent is given up after
+# A server that fails is asked again, six times over about 15 seconds in all; one that falls silent is given up after
 # 10 seconds each time. Whoever sets these variables knows better.
 _RETRIES = {"max_retries": 6, "initial_delay": "500ms", "max_delay": "4s"}
 for _name, _value in {"LOW_SPEED_TIME_SECONDS": 10, "LOW_SPEED_LIMIT_BYTES": 1, "CONNECT_TIMEOUT_SECONDS": 10}.items():

@@ -1,6 +1,10 @@
 """Small SEG-Y files."""
 
-from collections.abc import Callable, Mapping
+import functools
+import http.server
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +48,46 @@ def survey(tmp_path: Path) -> Path:
     samples = np.random.default_rng(0).normal(size=(180, 30)).astype("f4")
     headers = {189: inline, 193: crossline, 109: 8, 71: -10, 181: 1000 + inline, 185: 500 + crossline}
     return save_segy(tmp_path / "survey.segy", samples, headers)
+
+
+class WebServer(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder as object stores do: byte ranges, no listings. `before` may answer a request in its place."""
+
+    before: Callable[["WebServer"], bool] | None = None
+
+    def do_GET(self) -> None:
+        if self.before is not None and self.before():
+            return
+        file = Path(self.translate_path(self.path))
+        if not file.is_file():
+            return self.send_error(404)
+        data, asked = file.read_bytes(), self.headers.get("Range")
+        first, last = asked.removeprefix("bytes=").split("-") if asked else ("0", "")
+        start = int(first) if first else len(data) - int(last)
+        stop = min(int(last) + 1, len(data)) if first and last else len(data)
+        self.send_response(206 if asked else 200)
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
+        self.send_header("Content-Length", str(stop - start))
+        self.end_headers()
+        self.wfile.write(data[start:stop])
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serve_folder(folder: Path, before: Callable[[Any], bool] | None = None) -> Iterator[str]:
+    """The URL of `folder` on a web server on this machine, up while the context is."""
+    kind = type("Handler", (WebServer,), {"before": before})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., AbstractContextManager[str]]:
+    """`serve_folder`."""
+    return serve_folder
