@@ -246,6 +246,17 @@ def test_deep_supervision_is_the_weighted_mean_of_its_resolutions(name):
     np.testing.assert_array_equal(value_and_grad(DeepSupervision(loss, 1))(logits[:1], labels)[0], values[0])
 
 
+def test_coarser_labels_of_a_split_window_move_nothing():
+    _, labels = example(3, (2, 32, 8))
+    coarser = jax.jit(coarser_labels, static_argnums=(1, 2))
+    mesh = jax.make_mesh((2, 4), ("data", "space"), axis_types=(AxisType.Auto,) * 2)
+    split = jax.device_put(labels, NamedSharding(mesh, P("data", "space")))
+    np.testing.assert_array_equal(coarser(split, 4, 3), coarser(labels, 4, 3))
+    program = coarser.lower(split, 4, 3).compile().as_text()
+    assert program
+    assert not [name for name in ("all-gather", "all-to-all", "collective-permute") if name in program]
+
+
 def test_deep_supervision_of_nothing_labelled_gives_zero():
     deep = DeepSupervision(make_loss("cross_entropy+dice", 3), 2)
     logits = (jnp.full((2, 8, 8, 3), jnp.nan), jnp.full((2, 4, 4, 3), jnp.nan))
