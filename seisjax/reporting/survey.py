@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -16,13 +15,11 @@ from seisjax.conventions import AMPLITUDE, IGNORE, class_colors
 from seisjax.files import beside, write_json
 from seisjax.geometry import Axis
 from seisjax.reporting import survey_scan as scan
-from seisjax.reporting.figures import axis_label, edges
+from seisjax.reporting.figures import _NO_DATA, _draw_amplitude, _draw_classes, _save, _Section, axis_label, edges
 from seisjax.volumes import ArrayStatistics, Volume
 from seisjax.volumes.store import local_path
 
-_NO_DATA = "#FBEBC8"
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
-_DPI = 130
 _MAX_LABELS = 4  # label arrays that are drawn over the sections
 
 Row = tuple[str, str]
@@ -56,10 +53,9 @@ def write_report(volume: Volume, folder: Path, *, max_tiles: int = 64, progress:
         if len(amplitudes.spectrum):
             figures["spectrum"] = _draw_spectrum(amplitudes)
     if any(sum(counts.values()) for counts in classes.values()):
-        figures["classes"] = _draw_classes(classes)
+        figures["classes"] = _draw_shares(classes)
     for name, figure in figures.items():
-        with beside(folder / f"{name}.png") as partial:
-            figure.savefig(partial, format="png", dpi=_DPI)
+        _save(figure, folder / f"{name}.png")
     write_json(folder / "report.json", facts)
     rows = _rows(facts)
     with beside(folder / "report.md") as partial:
@@ -239,10 +235,9 @@ def _markdown(volume: Volume, rows: list[Row], figures: list[str]) -> str:
 def _draw_traces(volume: Volume, traces: scan.Traces) -> Figure:
     """Traces a cell over the first two axes, and where they lie, if coordinates are known."""
     axes, what = volume.axes[:-1], "fold" if traces.of == "fold" else "live traces a cell"
-    figure = Figure(figsize=(10.5 if traces.coordinates else 6, 4.6), layout="constrained")
-    panels = figure.subplots(1, 2 if traces.coordinates else 1, squeeze=False)[0]
+    figure = Figure(figsize=(10.5 if traces.places else 6, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2 if traces.places else 1, squeeze=False)[0]
     greatest = max(float(traces.cells.max(initial=0)), 1e-6)
-    colors = {"cmap": "viridis", "vmin": 0, "vmax": greatest}
     if len(axes) < 2:
         labels = np.asarray(axes[0].labels)[:: traces.steps[0]] if axes else np.zeros(1)
         panels[0].fill_between(labels, traces.cells[:, 0], step="mid", color=_BLUE, lw=0)
@@ -250,22 +245,36 @@ def _draw_traces(volume: Volume, traces: scan.Traces) -> Figure:
     else:
         extent = (*edges(axes[1]), *edges(axes[0]))
         shown = np.ma.masked_equal(traces.cells, 0)
-        cmap = matplotlib.colormaps["viridis"].with_extremes(bad=_NO_DATA)
-        options = {"extent": extent, "origin": "lower", "interpolation": "nearest", "aspect": "auto"}
-        drawn = panels[0].imshow(shown, **options, **colors | {"cmap": cmap})
+        colors = matplotlib.colormaps["viridis_r"].with_extremes(bad=_NO_DATA)
+        options: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "aspect": "auto"}
+        drawn = panels[0].imshow(shown, extent=extent, cmap=colors, vmin=0, vmax=greatest, **options)
         panels[0].set(xlabel=axis_label(axes[1]), ylabel=axis_label(axes[0]))
         figure.colorbar(drawn, ax=panels[0], label=what, shrink=0.8)
         if not traces.cells.all():
             figure.legend(handles=[Patch(color=_NO_DATA, label="none")], loc="outside lower center", frameon=False)
     panels[0].set_title(f"{traces.live:,} of {traces.count:,} traces live" if traces.of else f"{traces.count:,} traces")
-    if traces.coordinates:
-        x, y = (grid.ravel() for grid in traces.coordinates)
-        placed = np.isfinite(x) & np.isfinite(y) & (traces.cells.ravel() > 0)
-        panels[1].scatter(x[placed], y[placed], c=traces.cells.ravel()[placed], s=1.5, lw=0, rasterized=True, **colors)
-        panels[1].set(xlabel="cdp_x", ylabel="cdp_y", title="in coordinates", aspect="equal", anchor="C")
-        panels[1].ticklabel_format(useOffset=False, style="plain")
-        panels[1].tick_params(axis="x", labelrotation=30)
+    if traces.places:
+        _draw_places(panels[1], traces, greatest)
     return figure
+
+
+def _draw_places(axes: Axes, traces: scan.Traces, greatest: float) -> None:
+    """Where traces lie: their midpoints by fold; or sources and receivers."""
+    for name, color in zip(traces.places, class_colors(len(traces.places)), strict=True):
+        x, y = (grid.ravel() for grid in traces.places[name])
+        size = min(max(6000 / max(len(x), 1), 1.0), 16.0)
+        if len(traces.places) == 1 and len(x) == traces.cells.size:
+            fold = {"c": traces.cells.ravel(), "cmap": "viridis_r", "vmin": 0, "vmax": greatest}
+            axes.scatter(x, y, s=size, lw=0, rasterized=True, **fold)
+        else:
+            axes.scatter(x, y, s=size, lw=0, color=color, label=name, rasterized=True)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, markerscale=2)
+    names = list(traces.places)
+    axes.set(xlabel=f"{names[0]}_x", ylabel=f"{names[0]}_y", title="in coordinates", aspect="equal")
+    axes.set_adjustable("datalim")
+    axes.ticklabel_format(useOffset=False, style="plain")
+    axes.tick_params(axis="x", labelrotation=30)
 
 
 def _draw_histogram(facts: Mapping[str, Any]) -> Figure:
@@ -307,7 +316,7 @@ def _draw_spectrum(amplitudes: scan.Amplitudes) -> Figure:
     return figure
 
 
-def _draw_classes(classes: Mapping[str, dict[str, int]]) -> Figure:
+def _draw_shares(classes: Mapping[str, dict[str, int]]) -> Figure:
     """Shares of the labelled samples, a panel a label array."""
     height = sum(0.8 + 0.3 * len(counts) for counts in classes.values())
     figure = Figure(figsize=(6.4, height + 0.5), layout="constrained")
@@ -342,27 +351,17 @@ def _draw_sections(volume: Volume, planes: list[scan.Plane]) -> Figure:
 
 def _draw_plane(axes: Axes, plane: scan.Plane, layer: str, volume: Volume) -> None:
     horizontal, vertical = plane.axes
-    across, down = (*edges(horizontal),), (*reversed(edges(vertical)),)
-    options: dict[str, Any] = {"extent": (*across, *down), "aspect": "auto"}
-    missing = np.zeros(0, bool)
+    extent = (*edges(horizontal), *reversed(edges(vertical)))
     if plane.amplitude is not None:
-        values = np.ma.masked_invalid(plane.amplitude.T)
-        limit = float(np.percentile(np.abs(values.compressed()), 99)) if values.count() else 0.0
-        middle = float(np.median(values.compressed())) if values.count() else 0.0
-        limit = limit if values.count() and values.min() < 0 else float(np.ptp(values)) / 2 if values.count() else 1.0
-        middle = 0.0 if values.count() and values.min() < 0 else middle
-        gray = matplotlib.colormaps["gray"].with_extremes(bad=_NO_DATA)
-        axes.imshow(values, cmap=gray, vmin=middle - (limit or 1.0), vmax=middle + (limit or 1.0), **options)
-        missing = np.isnan(plane.amplitude)
+        _draw_amplitude(axes, _Section(plane.amplitude, horizontal.name, vertical.name), extent=extent)
     if layer:
-        count = len(_class_names(volume, layer))
-        colors = ListedColormap(class_colors(count))
-        labels = plane.labels[layer]
-        shown = np.ma.masked_where((labels == IGNORE) | (missing if missing.size else False), labels)
-        norm, alpha = BoundaryNorm(np.arange(count + 1) - 0.5, count), 0.5 if plane.amplitude is not None else 1.0
-        axes.imshow(shown.T, cmap=colors, norm=norm, alpha=alpha, interpolation="nearest", **options)
+        labels, bare = plane.labels[layer], plane.amplitude is None
+        missing = np.zeros_like(labels, bool) if plane.amplitude is None else np.isnan(plane.amplitude)
+        shown = _Section(np.ma.masked_where(missing | (labels == IGNORE), labels), horizontal.name, vertical.name)
+        options = {} if bare else {"ignored": "none", "alpha": 0.5}
+        _draw_classes(axes, shown, _class_names(volume, layer), extent=extent, **options)
     axes.set(xlabel=axis_label(horizontal), ylabel=axis_label(vertical))
-    axes.set_title(f"{layer}  {plane.where}".strip() or "amplitude", fontsize=10)
+    axes.set_title(", ".join(filter(None, (layer or "amplitude", plane.where))), fontsize=10)
 
 
 def _class_names(volume: Volume, name: str) -> list[str]:

@@ -18,6 +18,10 @@ _MAX_SIDE = 1200  # cells or samples drawn along a side; a longer one is thinned
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 _KILOMETRES = {"km": 1.0, "m": 1e-3, "ft": 0.3048e-3}
 
+_COORDINATES = tuple(
+    f"{what}_{axis}" for what in ("cdp", "source_coord", "group_coord", "source", "receiver") for axis in "xy"
+)
+
 Progress = Callable[[int, int], None]
 
 
@@ -31,7 +35,7 @@ class Traces:
     steps: tuple[int, int]
     of: str  # "fold" or "trace_mask", "" where the volume has neither
     middle: Shape  # of the live traces, along each axis above the vertical
-    coordinates: tuple[np.ndarray, np.ndarray] | None  # x, y of the first cell of each group; NaN where it has none
+    places: dict[str, tuple[np.ndarray, np.ndarray]]  # of what ("cdp"): x, y of the first cell of each group, or NaN
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +67,10 @@ def scan_traces(volume: Volume) -> Traces:
     sides = (*shape, 1)[:2]
     steps = (math.ceil(sides[0] / _MAX_SIDE), math.ceil(sides[1] / _MAX_SIDE))
     groups = tuple(math.ceil(n / s) for n, s in zip(sides, steps, strict=True))
-    cells, x, y = np.zeros(groups), np.full(groups, np.nan), np.full(groups, np.nan)
+    cells = np.zeros(groups)
     along = [np.zeros(n, np.int64) for n in shape]
     of = next((name for name in ("fold", TRACE_MASK) if _is_trace_wise(volume, name)), "")
-    placed = all(_is_trace_wise(volume, name) for name in ("cdp_x", "cdp_y"))
+    places = {name: np.full(groups, np.nan) for name in _COORDINATES if _is_trace_wise(volume, name)}
     for box in _blocks(Box.whole(shape)):
         live = volume.read(TRACE_MASK, box) if TRACE_MASK in volume.arrays else np.ones(box.shape, bool)
         for i, counts in enumerate(along):
@@ -75,16 +79,32 @@ def scan_traces(volume: Volume) -> Traces:
         rows, columns = (np.arange(a, b) for a, b in zip((*box.start, 0)[:2], (*box.stop, 1)[:2], strict=True))
         plane = values.reshape(len(rows), len(columns), -1)
         np.add.at(cells, np.ix_(rows // steps[0], columns // steps[1]), plane.sum(axis=-1))
-        if placed:
-            first = np.ix_(rows % steps[0] == 0, columns % steps[1] == 0)
-            target = np.ix_(rows[::1][rows % steps[0] == 0] // steps[0], columns[columns % steps[1] == 0] // steps[1])
-            for name, grid in (("cdp_x", x), ("cdp_y", y)):
-                grid[target] = volume.read(name, box).reshape(plane.shape)[..., 0][first]
+        first = [numbers % step == 0 for numbers, step in zip((rows, columns), steps, strict=True)]
+        group = np.ix_(rows[first[0]] // steps[0], columns[first[1]] // steps[1])
+        there = plane[..., 0][np.ix_(*first)] > 0
+        for name, grid in places.items():
+            values = volume.read(name, box).reshape(plane.shape)[..., 0][np.ix_(*first)]
+            grid[group] = np.where(there, values, np.nan)
     in_group = [np.bincount(np.arange(n) // s) for n, s in zip(sides, steps, strict=True)]
     middle = tuple(_weighted_median(counts) for counts in along)
-    coordinates = (x, y) if placed and np.nanmax(np.abs([x, y]), initial=0.0) > 0 else None
     live = int(along[0].sum()) if along else 1
-    return Traces(math.prod(shape), live, cells / np.outer(*in_group), steps, of, middle, coordinates)
+    return Traces(math.prod(shape), live, cells / np.outer(*in_group), steps, of, middle, _pairs(volume, places))
+
+
+def _pairs(volume: Volume, places: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Coordinates x and y that belong together, also those along one axis alone; what is 0 throughout is left out."""
+    names = {axis.name for axis in volume.axes[:-1]}
+    for name in _COORDINATES:
+        info = volume.arrays.get(name)
+        if info and name not in places and len(info.shape) == 1 and info.dimension_names[0] in names:
+            places[name] = volume.read(name, Box.whole(info.shape))
+    pairs = {name[:-2]: (x, places.get(f"{name[:-1]}y")) for name, x in places.items() if name.endswith("x")}
+    return {name: (x, y) for name, (x, y) in pairs.items() if y is not None and max(_greatest(x), _greatest(y)) > 0}
+
+
+def _greatest(values: np.ndarray) -> float:
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max(initial=0))
 
 
 def scan_amplitudes(volume: Volume, max_tiles: int, progress: Progress | None = None) -> Amplitudes:
