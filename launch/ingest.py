@@ -1,13 +1,10 @@
 """Turn a survey into a volume, or a volume into another.
 
-    python launch/ingest.py --input=survey.segy --output=survey.zarr --scan
-    python launch/ingest.py --input=survey.segy --output=survey.zarr --labels=facies.segy --label_name=facies
-    python launch/ingest.py --input=survey.zarr --output=small.zarr --dtype=int8 --sections=inline,crossline
-
-Given again, a command that was killed goes on.
+python launch/ingest.py --input=survey.segy --scan
+python launch/ingest.py --input=survey.segy --output=survey.zarr --labels=facies.segy --label_name=facies
+python launch/ingest.py --input=survey.zarr --output=small.zarr --dtype=int8 --sections=inline,crossline
 """
 
-import functools
 import time
 from collections.abc import Sequence
 
@@ -16,6 +13,7 @@ from absl import flags
 from seisjax.command_line import run
 from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
+from seisjax.reporting.survey import write_report
 from seisjax.volumes import Volume, open_volume, set_cache_size
 from seisjax.volumes.ingest import describe_made, ingest, parse_sides, report_folder
 from seisjax.volumes.segy_scan import describe_scan
@@ -41,7 +39,7 @@ PLAIN = [
     flags.DEFINE_string("dataset", "", "array of an .npz or HDF5 file, where it holds several"),
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int16", "int8"], "stored type of the amplitudes"),
     flags.DEFINE_list("sections", [], "axes for which second copies are kept, quick to read section by section"),
-    flags.DEFINE_bool("overwrite", False, "replace --output where it exists, or what another command began of it"),
+    flags.DEFINE_bool("overwrite", False, "replace --output, or what another command began of it"),
     flags.DEFINE_integer("num_processes", 1, "processes that share the work, each started with the same flags"),
     flags.DEFINE_integer("process_id", 0, "which of them this one is, from 0"),
 ]
@@ -66,7 +64,7 @@ def make(output: str) -> None:
     start, bar = time.monotonic(), Progress(0, "ingest", "shard column")  # bar: not closed after an error's one line
     options = {flag.name: flag.value for flag in PLAIN} | {"progress": bar.reach}
     options |= {flag.name: parse_sides(flag.name, flag.value) for flag in (CHUNK, SHARD)}
-    volume = ingest(INPUT.value, output, labels=LABELS.value, say=functools.partial(print, flush=True), **options)
+    volume = ingest(INPUT.value, output, labels=LABELS.value, say=print, **options)
     bar.close()
     if volume and REPORT.value:
         report(volume, output)
@@ -74,9 +72,7 @@ def make(output: str) -> None:
 
 
 def report(volume: Volume, url: str) -> None:
-    """Draw and describe a volume."""
-    from seisjax.reporting.survey import write_report
-
+    """Draw and describe a volume, in a folder beside it."""
     print(write_report(volume, report_folder(url)))
 
 

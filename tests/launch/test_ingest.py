@@ -69,7 +69,8 @@ def test_scan_proposes_axes_and_writes_nothing(ingest: Command, survey: Path, tm
         (["--input=survey.segy"], ["--output", "missing"]),
         (["--input=survey.segy", "--output=a.zarr", "--axes=inline:189,crossline:17"], ["crossline:17 is 0", "--scan"]),
         (["--input=survey.segy", "--output=a.zarr", "--chunk=8,8"], ["chunk"]),
-        (["--input=survey.segy", "--output=a.zarr", "--dtype=int8"], ["does not fit --dtype=int8"]),
+        (["--input=survey.segy", "--output=a.zarr", "--sections=offset"], ["--sections=offset"]),
+        (["--input=survey.segy", "--output=a.zarr", "--process_id=1"], ["--process_id=1", "--num_processes"]),
         (["--input=survey.segy", "--output=survey.segy"], ["survey.segy", "exists"]),
     ],
 )

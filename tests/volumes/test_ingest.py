@@ -124,15 +124,22 @@ def test_traces_flagged_dead_are_masked_where_they_are_zero(tmp_path: Path, writ
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "float16"])
-def test_compact_types(tmp_path: Path, write_survey: Callable[..., Path], dtype: str):
+def test_compact_types_hold_small_whole_numbers_as_they_are(tmp_path, write_survey, dtype: str):
     headers = {189: np.array([1, 1, 2]), 193: np.array([1, 2, 2])}
-    fits = write_survey(tmp_path / "a.segy", np.arange(12).reshape(3, 4), headers)
-    volume = ingest(fits, tmp_path / "a.zarr", dtype=dtype)
+    path = write_survey(tmp_path / "a.segy", np.arange(12).reshape(3, 4), headers)
+    volume = ingest(path, tmp_path / "a.zarr", dtype=dtype)
+    assert volume is not None
     assert volume.arrays["amplitude"].dtype == dtype
-    assert_equals_segyio(volume, fits, LINES)
-    too_large = write_survey(tmp_path / "b.segy", np.full((3, 4), 1e5), headers)
-    with pytest.raises(UserError, match=f"does not fit --dtype={dtype}"):
-        ingest(too_large, tmp_path / "b.zarr", dtype=dtype)
+    assert_equals_segyio(volume, path, LINES)
+    assert volume.arrays["amplitude"].attributes["compression"]["max_error"] == 0
+
+
+def test_float16_must_hold_every_sample(tmp_path: Path, write_survey: Callable[..., Path]):
+    headers = {189: np.array([1, 1, 2]), 193: np.array([1, 2, 2])}
+    path = write_survey(tmp_path / "a.segy", np.full((3, 4), 1e5), headers)
+    with pytest.raises(UserError, match="does not fit --dtype=float16"):
+        ingest(path, tmp_path / "a.zarr", dtype="float16")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 # Labels.
@@ -240,10 +247,14 @@ def test_a_killed_ingest_leaves_no_store_that_looks_whole(survey: Path, tmp_path
     killed = subprocess.run([sys.executable, "-c", KILLED, survey, output], cwd=repository, check=False)
     assert killed.returncode == -9
     assert not output.exists()
-    for partial in tmp_path.glob("a.zarr.*"):
-        with pytest.raises(UserError, match="never finished"):
-            open_volume(str(partial))
-    assert_equals_segyio(ingest(survey, output), survey, LINES)
+    (partial,) = tmp_path.glob("a.zarr.*")
+    with pytest.raises(UserError, match="never finished"):
+        open_volume(str(partial))
+    with pytest.raises(UserError, match=r"begun with --chunk=\[4, 4, 8\].*--overwrite"):
+        ingest(survey, output)
+    assert partial.exists()
+    assert_equals_segyio(ingest(survey, output, overwrite=True), survey, LINES)
+    assert not partial.exists()
 
 
 @pytest.mark.real_data
