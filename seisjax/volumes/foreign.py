@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from seisjax.conventions import AMPLITUDE, LABELS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis
 from seisjax.volumes import metadata as zarr
@@ -18,7 +18,7 @@ from seisjax.volumes.store import Store
 
 # Dimensions with these names are the vertical, which has to be the last.
 _VERTICALS = ("time", "depth", "twt", "twtt", "tvd", "tvdss", "sample", "samples", "z")
-_NO_SAMPLES = (LABELS_PREFIX, "pred_", "sections_", "chunk_counts_")
+_NO_SAMPLES = (LABELS_PREFIX, "pred_", SECTIONS_PREFIX, "chunk_counts_")
 _LIVE_MASK = "metadata/live_mask"  # of MDIO v0
 _REWRITE = "write it again as plain numbers, uncompressed or with blosc, zstd or gzip (xarray or zarr do it)"
 
@@ -171,7 +171,7 @@ def _candidates(group: Group) -> list[str]:
         path
         for path, document in group.arrays.items()
         if len(document["shape"]) > 1 and _kind(document) in "iuf"
-        if path not in others and not path.startswith(_NO_SAMPLES)
+        if not {path, path.rpartition("/")[2]} & others and not path.startswith(_NO_SAMPLES)
     ]
 
 
@@ -217,9 +217,9 @@ def _name(path: str, amplitude: str | None) -> str:
         return TRACE_MASK if path == _LIVE_MASK else path
     if path == amplitude:
         return AMPLITUDE
-    if path.startswith("sections_") and path.endswith("_" + AMPLITUDE):
+    if path.startswith(SECTIONS_PREFIX) and path.endswith("_" + AMPLITUDE):
         return ""
-    if path.startswith("sections_") and path.endswith("_" + amplitude):
+    if path.startswith(SECTIONS_PREFIX) and path.endswith("_" + amplitude):
         return path.removesuffix(amplitude) + AMPLITUDE
     return {AMPLITUDE: "", _LIVE_MASK: TRACE_MASK}.get(path, path)
 

@@ -65,14 +65,15 @@ def as_classes(values: np.ndarray) -> np.ndarray:
     return np.where((values >= 0) & (values < IGNORE), values, IGNORE).astype(np.uint8)
 
 
-def count_labels(info: ArrayInfo, read: Callable[[Box], np.ndarray]) -> LabelIndex:
+def count_labels(info: ArrayInfo, classes: int, read: Callable[[Box], np.ndarray]) -> LabelIndex:
     """The index of labels that have none: all of them are read once, through `read` (uint8), a block at a time.
 
-    Its chunks are those of the array, or groups of them where they are thin.
+    Its chunks are those of the array, or groups of them where they are thin; it counts at least `classes` classes.
     """
     sides = zip(info.chunk, info.shape, strict=True)
     chunk = tuple(round_up(min(_LEAST_SIDE, n), c) for c, n in sides)
     counter = LabelCounter(info.shape, chunk)
     for block in tiles(Box.whole(info.shape), grow(chunk, info.shape, _BLOCK)):
         counter.count(block, read(block))
+    counter.ensure(classes)
     return LabelIndex(chunk, counter.counts)

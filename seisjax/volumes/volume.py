@@ -25,6 +25,8 @@ from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json
 
 _INDEX_PREFIX = "chunk_counts_"
 
+_ANY_VERTICAL = {"sample", "samples"}  # what MDIO v0 calls time and depth alike
+
 # Samples under way: calling it waits for them.
 Pending = Callable[[], np.ndarray]
 
@@ -252,7 +254,11 @@ class Volume:
                 info = self._info(array)
                 size = math.prod(info.shape)
                 logging.info("%s has no label index: reading all %d labels once", self._where(array), size)
-                self._indices[array] = count_labels(info, lambda box: as_classes(self.read(array, box)))
+                names = info.attributes.get("class_names", ())
+                index = count_labels(info, len(names), lambda box: as_classes(self.read(array, box)))
+                if names:
+                    _check_classes(self._where(array), len(index.histogram), len(names))
+                self._indices[array] = index
             return self._indices[array]
 
     def _is_indexed(self, name: str) -> bool:
@@ -427,11 +433,7 @@ class Volume:
         classes = info.attributes.setdefault(
             "class_names", _numbered(counter.counts.shape[-1])
         )
-        if counter.counts.shape[-1] > len(classes):
-            raise UserError(
-                f"{self.url}/{name}: holds value {counter.counts.shape[-1] - 1} but has {len(classes)} classes "
-                f"(0 to {len(classes) - 1}, {IGNORE} = unlabelled); name more classes or mend the labels"
-            )
+        _check_classes(f"{self.url}/{name}", counter.counts.shape[-1], len(classes))
         info.attributes.setdefault("class_colors", class_colors(len(classes)))
         counter.ensure(len(classes))
         # Names of its own: xarray wants one size a name in the whole group.
@@ -558,13 +560,21 @@ def _numbered(classes: int) -> list[str]:
     return [f"class {i}" for i in range(classes or 1)]
 
 
+def _check_classes(where: str, found: int, named: int) -> None:
+    if found > named:
+        raise UserError(
+            f"{where}: holds value {found - 1} but has {named} classes "
+            f"(0 to {named - 1}, {IGNORE} = unlabelled); name more classes or mend the labels"
+        )
+
+
 def _check_same_axes(volume: Volume, other: Volume) -> None:
     where = f"{other.url}: its labels lie on other axes than {volume.url}"
     remedy = "label the volume that is read"
     if len(volume.axes) != len(other.axes):
         raise UserError(f"{where}: {len(other.axes)} of them, not {len(volume.axes)}; {remedy}")
     for ours, theirs in zip(volume.axes, other.axes, strict=True):
-        if ours.name != theirs.name:
+        if ours.name != theirs.name and not {ours.name, theirs.name} & _ANY_VERTICAL:
             raise UserError(f"{where}: {theirs.name} where it has {ours.name}; {remedy}")
         same = len(ours) == len(theirs) and np.allclose(ours.labels, theirs.labels, rtol=1e-9, atol=1e-9)
         if not same or len({ours.unit, theirs.unit} - {""}) > 1:

@@ -197,6 +197,19 @@ def test_the_index_of_many_chunks(tmp_path: Path) -> None:
     np.testing.assert_array_equal(index.counts[1, 1, 0], np.bincount(labels[20:, 20:].ravel()))
 
 
+@pytest.mark.parametrize("names", [["a", "b"], ["a", "b", "c", "d"]])
+def test_class_names_of_others(tmp_path: Path, names: list[str]) -> None:
+    data = dataset(v=VALUES, labels_x=LABELS)
+    data["labels_x"].attrs["class_names"] = names
+    volume = open_volume(save(tmp_path / "a.zarr", data))
+    assert volume.class_names("x") == names
+    if len(names) == 2:
+        with pytest.raises(UserError, match="labels_x: holds value 2 but has 2 classes"):
+            volume.label_index("x")
+    else:
+        np.testing.assert_array_equal(volume.label_index("x").histogram, [*np.bincount(LABELS.ravel()), 0])
+
+
 def test_labels_over_other_axes_are_no_labels(tmp_path: Path) -> None:
     data = dataset(v=VALUES, labels_map=(DIMENSIONS[:2], LABELS[..., 0]), labels_real=VALUES)
     assert open_volume(save(tmp_path / "a.zarr", data)).label_names() == []
@@ -284,6 +297,11 @@ def test_mdio_v0(tmp_path: Path) -> None:
     assert [str(axis) for axis in volume.axes] == ["inline:10-20", "crossline:100-106", "sample:0-76"]
     assert volume.arrays["amplitude"].chunk == (4, 4, 8)
     np.testing.assert_array_equal(volume.read_amplitude(WHOLE), np.where(live[..., None], VALUES, np.nan))
+    axes = [*volume.axes[:2], Axis("time", volume.axes[2].labels, "ms")]
+    with create_volume(tmp_path / "labels", axes, dtype=None) as labels:
+        labels.add_array("labels_x", values=LABELS.astype(np.uint8))
+    found = volume.with_labels(labels).read_labels("x", WHOLE)
+    np.testing.assert_array_equal(found, np.where(live[..., None], LABELS, IGNORE))
     other = open_volume(f"{path}#data/chunked_01")
     assert other.arrays["amplitude"].chunk == (4, 4, 20)
     np.testing.assert_array_equal(other.read_amplitude(WHOLE), volume.read_amplitude(WHOLE))
