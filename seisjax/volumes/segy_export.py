@@ -2,9 +2,10 @@
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,19 @@ from seisjax.conventions import TRACE_MASK
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Box, tiles
 from seisjax.volumes import Volume
-from seisjax.volumes.segy import FORMAT_BYTE, FORMATS, IBM_FLOAT, IEEE_FLOAT, TRACE_HEADER, SegyFile, SegyReader, runs
-from seisjax.volumes.segy_grid import Grid, build_grid
+from seisjax.volumes.segy import (
+    FORMAT_BYTE,
+    FORMATS,
+    IBM_FLOAT,
+    IEEE_FLOAT,
+    TRACE_HEADER,
+    SegyFile,
+    TraceList,
+    file_header,
+    runs,
+)
+from seisjax.volumes.segy_grid import DELAY, DELAY_SCALAR, Grid, build_grid
+from seisjax.volumes.segy_remote import is_remote
 
 
 def write_segy(
@@ -28,33 +40,53 @@ def write_segy(
 ) -> None:
     """Write the traces of `box` as SEG-Y: the template's headers byte for byte, the array's samples.
 
-    The template (default: the file that was ingested) lies on the volume's grid. Its traces outside the box are left
-    out, the order of the others is kept. The sample-format code becomes 5 (IEEE float) where the template's format
-    cannot hold every value of the array's type. Dead traces are zeros.
+    The template (default: the file that was ingested) lies on the volume's grid; of a survey made from several files it
+    is one of them, and gives its own traces. Traces outside the box are left out, the order of the others is kept;
+    traces that share a cell all get its samples, and each gets those from its own start (byte 109) on. The code of the
+    sample format becomes 5 (IEEE float) where the template's format cannot hold every value of the array's type. Dead
+    traces are zeros.
     Raises UserError: a box that cuts the vertical axis, a template that is missing or of another grid, an output that
     exists, a write that fails; nothing is left behind then.
     """
-    template, path = Path(template or volume.attributes.get("source_file", "")), Path(path)
+    path, template = Path(path), _template(volume, template)
     _check(volume, array_name, box, path, template, overwrite)
-    with SegyReader(template) as reader:
-        grid = build_grid(reader, volume.attributes["header_bytes"], volume.axes[-1].name)
-    trace = _traces_of(volume, box, grid, template)
-    source = reader.file
-    target = replace(source, sample_format=_format_for(volume.arrays[array_name].dtype, source.sample_format))
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        with template.open("rb") as read, partial.open("wb") as write:
-            write.write(_file_header(read.read(source.start), target, int(np.count_nonzero(trace >= 0))))
-            _write_traces(volume, array_name, box, trace, (read.fileno(), source), (write.fileno(), target), progress)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); check its folder and space") from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    known = volume.attributes
+    with TraceList([template], known["sampling_interval"] if known.get("interval_overruled") else None) as traces:
+        vertical = volume.axes[-1].name
+        options: dict[str, Any] = {"onto": volume.axes, "interval": traces.interval}  # one that is odd fits no axis
+        grid = build_grid(traces, volume.attributes["header_bytes"], vertical, **options)
+        source = traces.files[0]
+        target = replace(source, sample_format=_format_for(_dtype(volume, array_name), source.sample_format))
+        columns = list(tiles(box, (*volume.arrays[array_name].shard[:-1], box.stop[-1])))
+        kept = _kept_traces(volume, columns, traces, grid)
+        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+        try:
+            with partial.open("wb") as write:
+                write.write(_file_header(file_header(source), target, len(kept)))
+                for done, column in enumerate(columns, 1):
+                    _write_column(volume, array_name, column, (traces, grid, kept), (write.fileno(), target))
+                    if progress:
+                        progress(done, len(columns))
+            partial.replace(path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise UserError(f"{path}: cannot be written ({reason}); check its folder and space") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
 
 
-def _check(volume: Volume, array_name: str, box: Box, path: Path, template: Path, overwrite: bool) -> None:
+def _template(volume: Volume, template: str | Path | None) -> str:
+    """The file whose headers are taken."""
+    several = volume.attributes.get("source_files")
+    if not template and several:
+        raise UserError(
+            f"{volume.url}: was made from {len(several)} SEG-Y files; name the one to write anew (--segy_template)"
+        )
+    return os.fspath(template or volume.attributes.get("source_file", ""))
+
+
+def _check(volume: Volume, array_name: str, box: Box, path: Path, template: str, overwrite: bool) -> None:
     if array_name not in volume.arrays:
         raise UserError(f"{volume.url}: has no array '{array_name}'{nearest(array_name, volume.arrays)}")
     if tuple(volume.arrays[array_name].dimension_names) != tuple(axis.name for axis in volume.axes):
@@ -64,31 +96,40 @@ def _check(volume: Volume, array_name: str, box: Box, path: Path, template: Path
         raise UserError(f"SEG-Y holds whole traces: the region must span {vertical}; leave {vertical.name} out of it")
     if "header_bytes" not in volume.attributes:
         raise UserError(f"{volume.url}: was not made from SEG-Y, so no template's traces can be found for it")
-    if not template.is_file():
+    if not is_remote(template) and not os.path.isfile(template):
         raise UserError(f"{template}: no such SEG-Y template; name the ingested file's place (--segy_template)")
-    if path.exists() and (not overwrite or path.samefile(template)):
+    if path.exists() and (not overwrite or (not is_remote(template) and path.samefile(template))):
         raise UserError(f"{path}: exists; choose another path for the SEG-Y output")
 
 
-def _traces_of(volume: Volume, box: Box, grid: Grid, template: Path) -> np.ndarray:
-    """The template's trace number at each cell of the box, -1 where it has none."""
-    places = []
-    for axis, found, part in zip(volume.axes[:-1], grid.axes[:-1], box.slices[:-1], strict=True):
-        _, _, place = np.intersect1d(axis.labels[part], found.labels, return_indices=True)
-        places.append(place)
-        if len(place) < part.stop - part.start:
-            raise UserError(f"{template}: has {found} where {axis} is needed; name a template on the volume's grid")
-    vertical, found = volume.axes[-1], grid.axes[-1]
-    if len(vertical) != len(found) or not np.allclose(vertical.labels, found.labels, rtol=0, atol=1e-3):
+def _kept_traces(volume: Volume, columns: Sequence[Box], traces: TraceList, grid: Grid) -> np.ndarray:
+    """The template's traces in the columns, rising. Raises UserError where it is no template for them."""
+    known, template, wanted, found = volume.attributes, traces.name, volume.axes[-1], grid.own_vertical
+    is_part = (template if is_remote(template) else os.path.abspath(template)) in known.get("source_files", ())
+    same = len(wanted) == len(found) and np.allclose(wanted.labels, found.labels, rtol=0, atol=1e-3)
+    if not same and not (is_part and np.isin(found.labels, wanted.labels).all()):
         raise UserError(
-            f"{template}: has {found} ({len(found)}) where {vertical} ({len(vertical)}) is needed; "
+            f"{template}: has {found} ({len(found)}) where {wanted} ({len(wanted)}) is needed; "
             "name a template on the volume's grid"
         )
-    trace = grid.trace[np.ix_(*places)]
-    lacking = np.count_nonzero(_live(volume, Box(box.start[:-1], box.shape[:-1])) & (trace < 0))
-    if lacking or not np.any(trace >= 0):
-        raise UserError(f"{template}: lacks {lacking} traces of the region; name a template that holds all of them")
-    return trace
+    chosen, lacking, first = [], 0, ""
+    for column in columns:
+        cells = Box(column.start[:-1], column.shape[:-1])
+        place, numbers = grid.traces(cells)
+        chosen.append(numbers)
+        lacks = _live(volume, cells).ravel()
+        lacks[place] = False
+        if lacks.any() and not first:
+            cell = np.array(np.unravel_index(np.argmax(lacks), cells.shape)) + cells.start
+            first = ", ".join(f"{axis.name} {axis.labels[i]}" for axis, i in zip(volume.axes, cell, strict=False))
+        lacking += np.count_nonzero(lacks)
+    kept = np.sort(np.concatenate(chosen))
+    if not len(kept) or (lacking and not is_part):
+        raise UserError(
+            f"{template}: lacks {lacking} traces of the region{first and f', the first at {first}'}; "
+            "name a template on the volume's grid"
+        )
+    return kept
 
 
 def _live(volume: Volume, cells: Box) -> np.ndarray:
@@ -114,48 +155,48 @@ def _file_header(header: bytes, target: SegyFile, num_traces: int) -> bytes:
     return bytes(patched)
 
 
-def _write_traces(
+def _write_column(
     volume: Volume,
     array_name: str,
-    box: Box,
-    trace: np.ndarray,
-    source: tuple[int, SegyFile],
+    column: Box,
+    source: tuple[TraceList, Grid, np.ndarray],
     target: tuple[int, SegyFile],
-    progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Shard column by shard column; `source` and `target` are file descriptors with their layout."""
-    (read, before), (write, after) = source, target
-    kept = np.sort(trace[trace >= 0])
-    columns = list(tiles(box, (*volume.arrays[array_name].shard[:-1], box.stop[-1])))
-    for done, column in enumerate(columns, 1):
-        cells = Box(column.start[:-1], column.shape[:-1])
-        numbers = trace[cells.relative_to(box.start[:-1]).slices].ravel()
-        order = np.argsort(numbers, kind="stable")[np.count_nonzero(numbers < 0) :]
-        samples = volume.read(array_name, column).reshape(-1, column.shape[-1])[order]
-        samples[~_live(volume, cells).ravel()[order]] = 0
-        records = np.empty(len(order), _record(after))
-        records["header"] = _headers(read, before, numbers[order])
-        records["samples"] = _encode(samples, after.sample_format).view(records.dtype["samples"])[:, 0]
-        place = np.searchsorted(kept, numbers[order])
-        for run in runs(place):
-            _write_all(write, records[run].tobytes(), after.start + int(place[run.start]) * after.trace_bytes)
-        if progress:
-            progress(done, len(columns))
+    """The traces of one shard column; `source`: the template's traces, those to write; `target`: a file descriptor."""
+    (traces, grid, kept), (write, layout) = source, target
+    cells = Box(column.start[:-1], column.shape[:-1])
+    place, numbers = grid.traces(cells)
+    delays = traces.fields(numbers, (DELAY, DELAY_SCALAR))
+    shift = grid.shifts(delays[DELAY], delays[DELAY_SCALAR])  # -1: dead, and beside the axis
+    block = _values(volume, array_name, column).reshape(cells.size, -1)
+    block[~_live(volume, cells).ravel()] = 0
+    samples = np.zeros((len(place), layout.num_samples), block.dtype)
+    for start in np.unique(shift[shift >= 0]):
+        at = shift == start
+        samples[at] = block[place[at], start : start + layout.num_samples]
+    records = np.empty(
+        len(place), [("header", f"V{TRACE_HEADER}"), ("samples", f"V{layout.trace_bytes - TRACE_HEADER}")]
+    )
+    records["header"] = traces.readers[0].raw_headers(numbers).view(records.dtype["header"])[:, 0]
+    records["samples"] = _encode(samples, layout.sample_format).view(records.dtype["samples"])[:, 0]
+    position = np.searchsorted(kept, numbers)
+    for run in runs(position):
+        _write_all(write, records[run].tobytes(), layout.start + int(position[run.start]) * layout.trace_bytes)
 
 
-def _record(layout: SegyFile) -> np.dtype:
-    """One trace as it stands in a file."""
-    return np.dtype([("header", f"V{TRACE_HEADER}"), ("samples", f"V{layout.trace_bytes - TRACE_HEADER}")])
+def _dtype(volume: Volume, array_name: str) -> np.dtype:
+    """The type of what an array stands for: float32 where it is stored with a scale."""
+    array = volume.arrays[array_name]
+    return np.dtype("f4") if "scale_factor" in array.attributes else array.dtype
 
 
-def _headers(file: int, layout: SegyFile, numbers: np.ndarray) -> np.ndarray:
-    """Trace headers as they stand in the file, for rising trace numbers."""
-    headers = np.empty(len(numbers), f"V{TRACE_HEADER}")
-    for run in runs(numbers):
-        count, first = run.stop - run.start, int(numbers[run.start])
-        data = os.pread(file, count * layout.trace_bytes, layout.start + first * layout.trace_bytes)
-        headers[run] = np.frombuffer(data, _record(layout))["header"]
-    return headers
+def _values(volume: Volume, array_name: str, box: Box) -> np.ndarray:
+    """What the array stands for; what is missing is 0."""
+    values, attributes = volume.read(array_name, box), volume.arrays[array_name].attributes
+    if "scale_factor" not in attributes:
+        return values
+    scaled = values.astype(np.float32) * np.float32(attributes["scale_factor"])
+    return np.where(values == attributes.get("missing_value"), np.float32(0), scaled)
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:
