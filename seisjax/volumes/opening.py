@@ -33,7 +33,10 @@ def open_volume(url: str | Path) -> Volume:
             return volume
         if zarr.is_unfinished(root):
             raise UserError(f"{url}: no volume here, but one that was never finished; write it again")
-        group = foreign.read_group(url, store, root, choice)
+        try:
+            group = foreign.read_group(url, store, root, choice)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise UserError(f"{url}: its metadata is not as Zarr prescribes ({error!r}); write it again") from error
     if group is None:
         raise UserError(f"{url}: no volume here (no zarr.json), or one that was never finished; check the path")
     return _open_foreign(url, choice, store, group)

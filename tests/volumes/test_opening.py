@@ -45,7 +45,15 @@ def test_an_unknown_scheme() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"zarr_format": 3, "node_type": "group"}', '{"attributes": {"attributes": null}}']
+    "text",
+    [
+        *("{", "[]", "3", '{"zarr_format": 3, "node_type": "group"}', '{"attributes": {"attributes": null}}'),
+        '{"node_type": "group", "attributes": {"attributes": {"seisjax": {}}}}',
+        '{"node_type": "group", "consolidated_metadata": {"metadata": {"a": {"node_type": "array"}}}}',
+        '{"node_type": "group", "consolidated_metadata": {"metadata": {"a": null}}}',
+        '{"node_type": "group", "consolidated_metadata": []}',
+        '{"node_type": "group", "attributes": {"attributes": []}, "consolidated_metadata": {"kind": "inline"}}',
+    ],
 )
 def test_no_volume_but_something(tmp_path: Path, text: str) -> None:
     (tmp_path / "zarr.json").write_text(text)
