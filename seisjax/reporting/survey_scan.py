@@ -98,8 +98,8 @@ def _pairs(volume: Volume, places: dict[str, np.ndarray]) -> dict[str, tuple[np.
         info = volume.arrays.get(name)
         if info and name not in places and len(info.shape) == 1 and info.dimension_names[0] in names:
             places[name] = volume.read(name, Box.whole(info.shape))
-    pairs = {name[:-2]: (x, places.get(f"{name[:-1]}y")) for name, x in places.items() if name.endswith("x")}
-    return {name: (x, y) for name, (x, y) in pairs.items() if y is not None and max(_greatest(x), _greatest(y)) > 0}
+    pairs = {n[:-2]: (x, places.get(f"{n[:-1]}y", np.zeros_like(x))) for n, x in places.items() if n.endswith("x")}
+    return {name: (x, y) for name, (x, y) in pairs.items() if max(_greatest(x), _greatest(y)) > 0}
 
 
 def _greatest(values: np.ndarray) -> float:
@@ -139,8 +139,10 @@ def scan_amplitudes(volume: Volume, max_tiles: int, progress: Progress | None = 
 def _spectra(traces: np.ndarray) -> tuple[int, np.ndarray]:
     """How many traces are not of one value, and the sum of their amplitude spectra under a Hann taper."""
     traces = np.nan_to_num(traces[:: -(-len(traces) // _MAX_TRACES) or 1])
-    traces = traces - traces.mean(axis=1, keepdims=True) if len(traces) else traces
-    traces = traces[np.abs(traces).max(axis=1, initial=0) > 0] * np.hanning(traces.shape[1]).astype(np.float32)
+    traces = traces[np.ptp(traces, axis=1) > 0]
+    taper = np.hanning(traces.shape[1]).astype(np.float32)
+    # About the mean under the taper, which thus leaves nothing at frequency 0.
+    traces = (traces - (traces @ taper / max(float(taper.sum()), 1.0))[:, None]) * taper
     return len(traces), np.abs(np.fft.rfft(traces, axis=1)).sum(axis=0, dtype=np.float64)
 
 
