@@ -85,7 +85,9 @@ def test_dead_traces_are_zeros(tmp_path: Path, write_survey: Callable[..., Path]
 def test_what_cannot_be_written_is_refused(volume: Volume, survey: Path, tmp_path: Path, write_survey):
     whole, out = Box.whole(volume.shape), tmp_path / "out.segy"
     before = survey.read_bytes()
-    other = write_survey(tmp_path / "other.segy", np.ones((4, 30)), {189: np.arange(4) // 2, 193: np.arange(4) % 2})
+    other = write_survey(
+        tmp_path / "other.segy", np.ones((4, 30)), {189: np.arange(4) // 2, 193: np.arange(4) % 2, 109: 8}
+    )
     half = write_survey(
         tmp_path / "half.segy", np.ones((20, 9)), {189: np.arange(10, 50, 2), 193: 100 + np.arange(20) % 9}
     )
@@ -95,7 +97,7 @@ def test_what_cannot_be_written_is_refused(volume: Volume, survey: Path, tmp_pat
         (("trace_mask", whole, out), "other axes"),
         (("amplitude", whole, survey), "exists"),
         (("amplitude", whole, out, tmp_path / "none.segy"), "no such SEG-Y template"),
-        (("amplitude", whole, out, other), "where inline:10-48 is needed"),
+        (("amplitude", whole, out, other), "lacks 180 traces of the region, the first at inline 10, crossline 100"),
         (("amplitude", whole, out, half), "where time:8-124"),
     ]:
         with pytest.raises(UserError, match=what):
