@@ -68,7 +68,8 @@ def read_group(url: str, store: Store, root: Document | None, choice: str) -> Gr
         if root is not None:
             documents = {f"{path}/zarr.json": document for path, document in documents.items()}
     else:
-        documents = _read_documents(url, store, attributes, choice)
+        files = [".zarray", ".zattrs"] if root is None else ["zarr.json"]
+        documents = _read_documents(url, store, attributes, choice, files)
     return Group(attributes, _arrays(documents, attributes))
 
 
@@ -78,7 +79,12 @@ def _refuse_array(url: str, is_array: bool) -> None:
         raise UserError(f"{url}: one array, not the group that holds it; open {parent}#{name}")
 
 
-def _read_documents(url: str, store: Store, attributes: Mapping[str, Any], choice: str) -> dict[str, Document]:
+def _read_documents(
+    url: str, store: Store, attributes: Mapping[str, Any], choice: str, files: Sequence[str]
+) -> dict[str, Document]:
+    def fetch(*names: str) -> dict[str, Document]:
+        return store.read_jsons([f"{name}/{file}" for name in names for file in files])
+
     keys = store.metadata_keys()
     if keys is not None:
         return store.read_jsons(keys)
@@ -88,16 +94,12 @@ def _read_documents(url: str, store: Store, attributes: Mapping[str, Any], choic
             f"{url}: its metadata is not consolidated and a web server does not list what a group holds; "
             f"run zarr.consolidate_metadata on the store, or name the array: {url}#<name>"
         )
-    documents = _fetch(store, [known])
+    documents = fetch(known)
     for array in _arrays(documents, attributes).values():
         coordinates = str(array["attributes"].get("coordinates", "")).split()
-        documents |= _fetch(store, [*array["dimension_names"], *coordinates, TRACE_MASK])
+        documents |= fetch(*array["dimension_names"], *coordinates, TRACE_MASK)
     logging.info("%s: not consolidated; of what it holds, '%s' and its coordinates are seen", url, known)
     return documents
-
-
-def _fetch(store: Store, names: Sequence[str]) -> dict[str, Document]:
-    return store.read_jsons([f"{name}/{file}" for name in names for file in ("zarr.json", ".zarray", ".zattrs")])
 
 
 def _arrays(documents: Mapping[str, Any], attributes: Mapping[str, Any]) -> dict[str, Document]:
