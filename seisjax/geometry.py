@@ -167,8 +167,8 @@ def _check_apart(name_a: str, a: Box, name_b: str, b: Box, gap: Sequence[int], a
     )
     if common.size and over and across:
         raise UserError(
-            f"{name_a} ({format_region(a, axes)}) and {name_b} ({format_region(b, axes)}) cross and share "
-            f"{format_region(common, axes)}: lines of one direction run through all lines of the other; "
+            f"{name_a} and {name_b} cross: {format_region(a, axes)} and {format_region(b, axes)} overlap in "
+            f"{format_region(common, axes)}, where lines of one direction run through all lines of the other; "
             "part the splits along one axis"
         )
     i = int(np.argmax(between))

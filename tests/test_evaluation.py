@@ -154,6 +154,22 @@ def test_the_nearest_line_is_on_the_near_side(monkeypatch, axis, train, region):
     np.testing.assert_array_equal(baselines["nearest_labelled_line"](box), expected)
 
 
+def test_the_nearest_line_of_several_regions_is_the_nearest_of_each_sample():
+    labels = np.full((9, 12), IGNORE, np.uint8)
+    labels[:, 2], labels[:, 10] = 0, 2  # on both sides
+    labels[3, 10] = IGNORE  # there only the far side has one
+    labels[5, 2] = labels[5, 10] = IGNORE  # there none has
+    labels[6, 2], labels[6, 0] = IGNORE, 1  # two lines deeper
+    train = [Box((0, 0), (9, 3)), Box((0, 10), (9, 2))]
+    regions = [Box((0, 4), (5, 5)), Box((5, 4), (4, 5))]
+    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", train, regions, CLASSES)
+    predicted = np.concatenate([baselines["nearest_labelled_line"](box) for box in regions])
+    np.testing.assert_array_equal(predicted[0], [0, 0, 0, 2, 2])  # a tie goes to the first region
+    np.testing.assert_array_equal(predicted[3], [0] * 5)
+    np.testing.assert_array_equal(predicted[5], [0] * 5)  # the most common class, and the lower one of a tie
+    np.testing.assert_array_equal(predicted[6], [1, 1, 2, 2, 2])
+
+
 def test_a_part_has_no_nearest_line_in_itself():
     box = Box((0, 0, 0), (4, 4, 8))
     baselines = make_baselines(labelled_volume(np.ones(box.shape, np.uint8)), "facies", [box], [box], CLASSES)

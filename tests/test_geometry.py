@@ -15,10 +15,13 @@ from seisjax.geometry import (
     blend_weights,
     check_disjoint,
     format_region,
+    format_regions,
     lattice_stride,
     padded_window,
     parse_region,
+    parse_regions,
     round_up,
+    section_windows,
     tiles,
 )
 
@@ -123,6 +126,26 @@ def test_region_errors_are_one_line(text, message):
     assert "\n" not in str(caught.value)
 
 
+def test_regions_text_round_trip():
+    text = "inline:1075-1080,crossline:1000-1098; inline:1090 ,crossline:1010-1020;"
+    regions = parse_regions(text, AXES)
+    assert [region.start[:2] for region in regions] == [(0, 0), (15, 5)]
+    assert parse_regions(format_regions(regions, AXES), AXES) == regions
+    assert parse_regions(" ;", AXES) == (Box.whole([len(axis) for axis in AXES]),)
+
+
+def test_regions_that_overlap_are_named():
+    message = "regions 'inline:1080-1085' and 'crossline:1010' share inline:1080-1085,crossline:1010-1010,time:"
+    with pytest.raises(UserError, match=message):
+        parse_regions("inline:1076,crossline:1000;inline:1080-1085;crossline:1010", AXES)
+
+
+def test_section_windows_keep_the_order_of_the_long_sides():
+    assert section_windows((1, 40, 20), (), AXES) == ((1, 40, 20),)
+    assert section_windows((1, 20, 24), ("time", "inline"), AXES) == ((20, 24, 1), (1, 20, 24))
+    assert section_windows((20, 1, 24), ("crossline", "inline"), AXES) == ((20, 1, 24), (1, 20, 24))
+
+
 @given(boxes(smallest=1), boxes(smallest=1), sides(0, 3, 2))
 def test_disjoint_means_a_gap_along_some_axis(a, b, gap):
     # Grow `a` by the gap along one axis at a time: where it then still misses `b`, that axis parts them.
@@ -135,10 +158,10 @@ def test_disjoint_means_a_gap_along_some_axis(a, b, gap):
 
     parted = any(grown(axis) for axis in range(2))
     if parted:
-        check_disjoint({"train": a, "test": b}, gap, AXES[:2])
+        check_disjoint({"train": [a], "test": [b]}, gap, AXES[:2])
     else:
         with pytest.raises(UserError, match="data.train and data.test"):
-            check_disjoint({"train": a, "test": b}, gap, AXES[:2])
+            check_disjoint({"train": [a], "test": [b]}, gap, AXES[:2])
 
 
 @given(st.integers(0, 1000), st.integers(1, 64))

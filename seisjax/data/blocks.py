@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from grain.experimental import index_shuffle
 
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
-from seisjax.data.draws import ROUNDS, Blind, Draw, Turns, generator
+from seisjax.data.draws import Blind, Draw, Turns, generator
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Shape
 from seisjax.volumes import Volume
@@ -28,6 +27,7 @@ MIN_BLOCKS = 8  # that a batch is spread over, or one a sample where it has fewe
 _OTHER_END = 1 / 8  # share of the passes whose origin is an end of the region that lies on no border of chunks
 _ORIGINS = 2  # origins on borders of chunks along an axis
 _NEAR = 8  # attempts that look for a label in the same block
+_WITHIN = 2**32  # stands in place of an attempt where the windows of a block are shuffled
 _SLACK = 1.1  # blocks are the smallest that read at most so much more than the best
 
 
@@ -139,39 +139,43 @@ class _Part:
     ) -> None:
         self.lattice = lattice
         self._number, self._open, self._seed, self._labelled = number, open_slots, seed, labelled
-        self._recent: dict[Shape, np.ndarray] = {}
-        # All passes have as many slots as the poorest origin allows. The slots open at once come from different
-        # strata of the lattice, so they never are the same block.
+        self._recent: dict[int, tuple[Shape, np.ndarray, np.ndarray]] = {}
+        # All passes have as many slots as the poorest origin allows.
         fewest = min(len(self._blocks(origin)) for origin in lattice.all_origins())
         self.slots = open_slots * (fewest // open_slots)
 
     def draw(self, slot: int, position: int, index: int, attempt: int) -> Draw:
-        turn, slot = divmod(slot, self.slots)
-        random = generator(self._seed, turn, 0, self._number)
-        origin = self.lattice.origin(random)
-        blocks, key = self._blocks(origin), int(random.integers(2**31))
-        rank, stratum = divmod(slot, self._open)
-        first, last = (len(blocks) * s // self._open for s in (stratum, stratum + 1))
-        block = blocks[first + index_shuffle(rank, last - first - 1, key + stratum, ROUNDS)]
-        length = math.prod(self.lattice.block)
+        """The window at this position of a slot, counted from the start of the run; another one in later attempts."""
+        turn, place = divmod(slot, self.slots)
+        origin, blocks, order = self._pass(turn)
+        block, length = order[place], math.prod(self.lattice.block)
         if attempt == 0:
-            window = index_shuffle(position, length - 1, key + self._open + slot, ROUNDS)
+            window = generator(self._seed, slot, _WITHIN, self._number).permutation(length)[position]
         else:
             random = generator(self._seed, index, attempt, self._number)
             block = block if attempt < _NEAR else blocks[random.integers(len(blocks))]
-            window = int(random.integers(length))
-        return Draw(self.lattice.window_box(origin, int(block), window), self.lattice.region)
+            window = random.integers(length)
+        return Draw(self.lattice.window_box(origin, int(block), int(window)), self.lattice.region)
 
-    def _blocks(self, origin: Shape) -> np.ndarray:
-        """Numbers of the blocks of a pass from this origin that may hold labels."""
-        found = self._recent.get(origin)
+    def _pass(self, turn: int) -> tuple[Shape, np.ndarray, np.ndarray]:
+        """Origin of a pass, numbers of its blocks that may hold labels, and those of its slots."""
+        found = self._recent.get(turn)
         if found is None:
-            every = np.arange(math.prod(self.lattice.counts), dtype=np.int32)
-            found = every if self._labelled is None else every[self._labelled.touched(self.lattice, origin)]
+            random = generator(self._seed, turn, 0, self._number)
+            origin = self.lattice.origin(random)
+            blocks, rounds = self._blocks(origin), self.slots // self._open
+            # The slots open at once come from different strata of the lattice, so they never are the same block.
+            strata = [random.permutation(stratum)[:rounds] for stratum in np.array_split(blocks, self._open)]
+            found = origin, blocks, np.stack(strata, axis=1).ravel()
             if len(self._recent) > 3:  # threads may all come to this; then some work is done twice
                 self._recent = {}
-            self._recent[origin] = found
+            self._recent[turn] = found
         return found
+
+    def _blocks(self, origin: Shape) -> np.ndarray:
+        """Numbers of the blocks from this origin that may hold labels."""
+        every = np.arange(math.prod(self.lattice.counts), dtype=np.int32)
+        return every if self._labelled is None else every[self._labelled.touched(self.lattice, origin)]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from grain.experimental import index_shuffle
 
 from seisjax.geometry import Box, Shape
 
-ROUNDS = 4  # of the block cipher behind index_shuffle: Grain's own number
-
+_ROUNDS = 4  # of the block cipher behind index_shuffle: Grain's own number
+_SMALL = 4096  # index_shuffle tries numbers up to 2^16 until one fits, so fewer than this are shuffled as a list
 _CYCLE = 4096  # turns after which they repeat, where no shorter cycle has the shares
 
 
@@ -57,6 +58,13 @@ def generator(seed: int, index: int, attempt: int = 0, part: int = 0) -> np.rand
     # cost that grows with either. The first counter word is the generator's own.
     counter = np.array([0, part, attempt, index], np.uint64)
     return np.random.Generator(np.random.Philox(key=seed % 2**128, counter=counter))
+
+
+def shuffled(position: int, count: int, random: np.random.Generator) -> int:
+    """What stands at `position` of the numbers below `count` in the order that `random` gives; no list of many."""
+    if count <= _SMALL:
+        return int(random.permutation(count)[position])
+    return index_shuffle(position, count - 1, int(random.integers(2**32)), _ROUNDS)
 
 
 class Turns:

@@ -66,7 +66,8 @@ def make_sampler(
     else:
         known = ("uniform", "grid", "balanced", "blocks")
         raise UserError(f"data.sampling='{kind}': unknown{nearest(kind, known)}")
-    return samplers[0] if len(samplers) == 1 else Mixture(samplers, Turns(shares), shape)
+    alone = len(samplers) == 1 and samplers[0].window == shape
+    return samplers[0] if alone else Mixture(samplers, Turns(shares), shape)
 
 
 def _check_weights(weights: Sequence[float], count: int) -> None:

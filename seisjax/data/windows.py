@@ -4,9 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from grain.experimental import index_shuffle
-
-from seisjax.data.draws import ROUNDS, Blind, Draw, Sampler, Turns, generator
+from seisjax.data.draws import Blind, Draw, Sampler, Turns, generator, shuffled
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Lattice, Shape
 
@@ -98,12 +96,11 @@ class ShuffledWindows(Blind):
 
     def draw(self, index: int, attempt: int = 0) -> Draw:
         """The window of sample `index`; it depends on the seed, the part, the index and the attempt alone."""
-        last = len(self.grid) - 1
+        count = len(self.grid)
         if attempt:
-            return self.grid[int(generator(self.seed, index, attempt, self.part).integers(0, last, endpoint=True))]
-        turn, position = divmod(index, last + 1)
-        key = int(generator(self.seed, turn, 0, self.part).integers(0, 2**32))
-        return self.grid[index_shuffle(position, last, key, ROUNDS)]
+            return self.grid[int(generator(self.seed, index, attempt, self.part).integers(count))]
+        turn, position = divmod(index, count)
+        return self.grid[shuffled(position, count, generator(self.seed, turn, 0, self.part))]
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,9 @@ def test_class_counts_are_exact(sparse):
     volume, known = sparse
     expected = [np.count_nonzero(known == k) for k in range(3)]
     assert class_counts(volume, "facies", REGIONS).tolist() == expected
-    assert class_counts(volume, "facies", [Box.whole(SHAPE)]).tolist() == volume.label_index("facies").histogram.tolist()
+    assert (
+        class_counts(volume, "facies", [Box.whole(SHAPE)]).tolist() == volume.label_index("facies").histogram.tolist()
+    )
     assert class_counts(volume, "facies", []).tolist() == [0, 0, 0]
 
 

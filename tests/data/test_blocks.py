@@ -48,7 +48,7 @@ def cases(draw):
     return Box(start, shape), window, draw(st.sampled_from([1, 3, 8, 12, 16, 40]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(cases())
 def test_each_sample_comes_at_most_once_a_pass_and_a_batch_from_many_blocks(volume, case):
     region, window, batch_size = case
@@ -89,7 +89,7 @@ def test_every_sample_is_seen_over_the_passes(volume):
     region = Box((3, 2, 1), (50, 60, 45))
     sampler = sampler_of(volume, region, (12, 14, 10))
     seen = np.zeros(volume.shape, int)
-    for i in range(20_000):
+    for i in range(6000):
         seen[sampler.draw(i).box.slices] += 1
     assert (seen[region.slices] > 0).all()
     seen[region.slices] = 0
