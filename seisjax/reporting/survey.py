@@ -106,7 +106,8 @@ def _facts(
 def _sampled_facts(amplitudes: scan.Amplitudes) -> dict[str, Any]:
     found = amplitudes.statistics.result()
     shares = {"zero_share": (found.zeros or 0) / max(found.count, 1), "saturated_share": _saturated(found)}
-    return {"tiles": amplitudes.tiles, "of": amplitudes.of_tiles, "mad": found.mad, **shares}
+    counts = {"tiles": amplitudes.tiles, "of": amplitudes.of_tiles}
+    return counts | {"traces": amplitudes.traces, "empty_traces": amplitudes.empty, "mad": found.mad, **shares}
 
 
 def _axis_facts(axis: Axis) -> dict[str, Any]:
@@ -163,7 +164,12 @@ def _rows(facts: Mapping[str, Any]) -> list[Row]:
     traces = facts["traces"]
     dead = traces["count"] - traces["live"]
     text = f"{traces['live']:,} live, {dead:,} dead or missing ({_percent(dead, traces['count'])})"
-    rows.append(("traces", text if traces["recorded_in"] else f"{traces['count']:,}; no trace mask, all taken as live"))
+    if not traces["recorded_in"]:
+        text, sampled = f"{traces['count']:,}; no trace mask", facts.get("sampled")
+        if sampled:
+            of = f"{sampled['traces']:,} in {sampled['tiles']} of {sampled['of']} tiles"
+            text += f"; {sampled['empty_traces']:,} of {of} hold no datum"
+    rows.append(("traces", text))
     if "amplitude" in facts:
         rows += _amplitude_rows(facts)
     for name, labels in facts["labels"].items():

@@ -48,6 +48,8 @@ class Amplitudes:
     unit: str
     tiles: int
     of_tiles: int
+    traces: int  # of the tiles; a trace counts in each tile that it runs through
+    empty: int  # those without a datum
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +121,12 @@ def scan_amplitudes(volume: Volume, max_tiles: int, progress: Progress | None = 
     if len(grid) > max_tiles:
         chosen = sorted(index_shuffle(i, len(grid) - 1, 0, 4) for i in range(max_tiles))
     statistics, spectrum, count = StreamingStatistics(), np.zeros(length // 2 + 1), 0
+    seen, empty = 0, 0
     for done, i in enumerate(chosen, start=1):
         values = volume.read_amplitude(grid[i].intersect(Box.whole(volume.shape)))
         traces = values.reshape(-1, values.shape[-1])
-        traces = traces[~np.isnan(traces).all(axis=1)]
+        dead = np.isnan(traces).all(axis=1)
+        seen, empty, traces = seen + len(traces), empty + int(dead.sum()), traces[~dead]
         statistics.update(traces)
         if values.shape[-1] == length:
             added, sum_of = _spectra(traces)
@@ -133,7 +137,7 @@ def scan_amplitudes(volume: Volume, max_tiles: int, progress: Progress | None = 
     frequency = np.fft.rfftfreq(length, step)
     if not count or length < 4:
         frequency = spectrum = np.zeros(0)
-    return Amplitudes(statistics, frequency, spectrum / max(count, 1), unit, len(chosen), len(grid))
+    return Amplitudes(statistics, frequency, spectrum / max(count, 1), unit, len(chosen), len(grid), seen, empty)
 
 
 def _spectra(traces: np.ndarray) -> tuple[int, np.ndarray]:

@@ -13,6 +13,7 @@ from seisjax.geometry import Axis, Box
 from seisjax.reporting import figures, survey_scan
 from seisjax.reporting.survey import write_report
 from seisjax.volumes import StreamingStatistics, Volume, create_volume, open_volume
+from seisjax.volumes.ingest import ingest
 
 FIGURES = {"traces", "histogram", "spectrum", "classes", "sections"}
 
@@ -206,9 +207,19 @@ def test_a_dead_volume_and_one_of_labels_alone_have_a_report(tmp_path: Path) -> 
             labelled.write(f"labels_{name}", Box.whole(SHAPE), np.full(SHAPE, name == "faults", np.uint8))
     text, facts, pictures = report(labelled, tmp_path / "labels")
     assert pictures == {"traces", "sections", "classes"}
-    assert row(text, "traces") == "240; no trace mask, all taken as live"
+    assert row(text, "traces") == "240; no trace mask"
     assert set(facts["labels"]) == {"facies", "faults"}
     assert "amplitude" not in facts
+
+
+def test_without_a_trace_mask_empty_traces_are_counted_in_the_tiles(tmp_path: Path) -> None:
+    amplitude = np.ones((4, 5, 6), np.float32)
+    amplitude[1, 2:4] = np.nan
+    with create_volume("memory://report-bare/", axes_of(amplitude.shape, "inline crossline"), dtype=None) as volume:
+        volume.add_array(AMPLITUDE, values=amplitude)
+    text, _, _ = report(volume, tmp_path)
+    assert row(text, "traces") == "20; no trace mask; 2 of 20 in 1 of 1 tiles hold no datum"
+    assert row(text, "not finite") == "0 (0 %)"
 
 
 def test_fold_is_drawn_where_it_is_known() -> None:
@@ -226,3 +237,29 @@ def test_recorded_rounding_errors_are_told(tmp_path: Path) -> None:
     errors = {"rms_error": 0.5, "max_error": 2.0, "snr_db": 26.0, "saturated_share": 0.01}
     volume.set_attributes(AMPLITUDE, errors)
     assert row(report(volume, tmp_path)[0], "rounding error") == "rms 0.5, greatest 2, 26.0 dB, 1 % saturated"
+
+
+@pytest.mark.real_data
+def test_reports_of_real_surveys(real_data: Path, tmp_path: Path) -> None:
+    gathers = ingest(real_data / "viking" / "viking_small.segy", tmp_path / "a.zarr", axes="ffid:9,channel:13")
+    ragged = ingest(real_data / "f3" / "f3-withdead.sgy", tmp_path / "b.zarr")
+    assert gathers
+    assert ragged
+    text, facts, pictures = report(gathers, tmp_path / "a")
+    assert pictures == FIGURES - {"classes"}
+    assert row(text, "shape") == "4 x 120 x 600, survey"
+    assert 20 < facts["spectrum"]["peak"] < 35  # Hz, an air gun
+    text, facts, _ = report(ragged, tmp_path / "b")
+    assert row(text, "traces") == "239 live, 175 dead or missing (42.3 %)"
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_four_tenths_of_penobscot_are_saturated(real_data: Path, tmp_path: Path) -> None:
+    survey = real_data / "penobscot"
+    volume = ingest(survey / "amplitude.segy", tmp_path / "penobscot.zarr", labels=survey / "facies.segy")
+    assert volume
+    _, facts, pictures = report(volume, tmp_path / "report")
+    assert pictures == FIGURES
+    assert facts["statistics"]["saturated_share"] == pytest.approx(0.41, abs=0.01)
+    assert sum(facts["labels"]["facies"]["samples"].values()) == facts["statistics"]["count"]
