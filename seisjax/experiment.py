@@ -1,5 +1,6 @@
 """From a config to what it describes, data and network: the only file that turns options into objects."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,20 +13,23 @@ import optax
 from jax.sharding import Mesh
 
 from seisjax import losses, sharding
-from seisjax.augment import augment
+from seisjax.augment import Augmentation
 from seisjax.config import Experiment
-from seisjax.conventions import INITIALISE
+from seisjax.conventions import INITIALISE, SPACE
 from seisjax.data import (
     GridWindows,
     WindowSource,
     check_labelled,
     check_window,
+    class_counts,
     make_sampler,
     resolve_splits,
+    training_statistics,
 )
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Box, Shape, padded_window
 from seisjax.models.unet import UNet
+from seisjax.normalization import SIGMA_OF_MEDIAN_DEVIATION, Normalization
 from seisjax.training import step as steps
 from seisjax.training.optimizer import make_optimizer, make_schedule
 from seisjax.training.state import State, init_state
@@ -37,10 +41,24 @@ class Survey:
     """The data of an experiment: volume, splits as boxes, the window and its padded sides, class names."""
 
     volume: Volume
-    regions: dict[str, Box]
+    regions: dict[str, tuple[Box, ...]]
     window: Shape
     padded: Shape
     class_names: list[str]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a run takes from its training part before the first step.
+
+    Statistics of the amplitudes in the volume's units (`mad`: median absolute deviation), and the classes' weights.
+    """
+
+    mean: float
+    std: float
+    median: float = 0.0
+    mad: float = 0.0
+    class_weights: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,20 +81,35 @@ def open_survey(config: Experiment) -> Survey:
     data = config.data
     set_cache_size(data.cache_mebibytes)
     volume = open_volume(data.volume)
+    if data.labels_volume:
+        volume = volume.with_labels(open_volume(data.labels_volume))
     if data.labels not in volume.label_names():
+        where = data.labels_volume or data.volume
         raise UserError(
-            f"{data.volume}: has no labels '{data.labels}'{nearest(data.labels, volume.label_names())}; set data.labels"
+            f"{where}: has no labels '{data.labels}'{nearest(data.labels, volume.label_names())}; set data.labels"
         )
-    names = [axis.name for axis in volume.axes]
-    for name in config.augment.flip_axes:
-        if name not in names:
-            raise UserError(f"augment.flip_axes: the volume has no axis '{name}'{nearest(name, names)}")
-    regions = resolve_splits(volume, data.train, data.validation, data.test, data.window, data.split_gap)
+    for name in ("augment.flip_axes", "data.directions"):
+        _check_axes(volume, name, getattr(getattr(config, name.split(".")[0]), name.split(".")[1]))
+    regions = resolve_splits(
+        volume, data.train, data.validation, data.test, data.window, data.split_gap, data.directions
+    )
     check_labelled(volume, data.labels, regions)
     _check_classes(volume, config)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
+    if config.model.vertical_position and volume.axes[-1].name in data.directions:
+        raise UserError(
+            f"model.vertical_position: sections across {volume.axes[-1].name} (data.directions) have no vertical; "
+            "switch it off or leave that direction out"
+        )
     return Survey(volume, regions, tuple(data.window), _padded(config), volume.class_names(data.labels))
+
+
+def _check_axes(volume: Volume, field: str, names: Sequence[str]) -> None:
+    known = [axis.name for axis in volume.axes]
+    for name in names:
+        if name not in known:
+            raise UserError(f"{field}: the volume has no axis '{name}'{nearest(name, known)}")
 
 
 def open_target(config: Experiment, url: str, axes: Sequence[str]) -> Survey:
@@ -129,16 +162,48 @@ def space_axis(config: Experiment, survey: Survey) -> int:
     return names.index(config.mesh.space_axis)
 
 
-def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, statistics: dict[str, float]) -> Segmenter:
+def fit(config: Experiment, survey: Survey) -> Fit:
+    """Read what a run takes from its training part. Raises UserError where no finite amplitude is, or only one value."""
+    data, train = config.data, survey.regions["train"]
+    statistics = training_statistics(survey.volume, train, data.statistics_tiles, num_threads=data.num_threads)
+    weights = config.loss.class_weights
+    if config.loss.class_weighting != "none":
+        counts = class_counts(survey.volume, data.labels, train)
+        counts = np.pad(counts, (0, num_classes(config) - len(counts)))
+        weights = losses.class_weights(counts, config.loss.class_weighting)
+    return Fit(statistics.mean, statistics.std, statistics.p50, statistics.mad or 0.0, tuple(weights))
+
+
+def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> Segmenter:
     """Build the network and jit its functions over the mesh. Nothing is computed yet."""
     key = jax.random.key(config.seed)
-    init_parameters, network = _make_network(config, survey, statistics)
-    loss = losses.make_loss(config.loss.name, config.model.num_classes, config.loss.class_weights)
+    init_parameters, network = _make_network(config, survey, fit)
+    loss = losses.make_loss(
+        config.loss.name,
+        config.model.num_classes,
+        fit.class_weights,
+        focal_gamma=config.loss.focal_gamma,
+        boundary_weight=config.loss.boundary_weight,
+        boundary_radius=config.loss.boundary_radius,
+    )
     schedule, optimizer = _make_optimizer(config)
-    augmentation = _make_augmentation(config, survey)
+    augmentation = make_augmentation(config, survey)
+    augment = functools.partial(_augment, augmentation, config.seed)
     classes = num_classes(config)
+    if mesh.shape[SPACE] > 1:
+        network.normalization.check(space_axis(config, survey), survey.window)
+        augmentation.check(space_axis(config, survey), survey.window)
+    average = config.optimizer.average
     train_step = steps.make_train_step(
-        network, loss, optimizer, augmentation, classes, config.optimizer.accumulation, key
+        network,
+        loss,
+        optimizer,
+        augment,
+        classes,
+        config.optimizer.accumulation,
+        key,
+        deep_supervision=config.model.deep_supervision,
+        average=average,
     )
 
     everywhere = sharding.replicated(mesh)
@@ -153,7 +218,9 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, statistics: d
         loss=loss,
         mesh=mesh,
         init=jax.jit(
-            lambda: init_state(jax.random.fold_in(key, INITIALISE), init_parameters, optimizer, classes),
+            lambda: init_state(
+                jax.random.fold_in(key, INITIALISE), init_parameters, optimizer, classes, average=average
+            ),
             out_shardings=everywhere,
         ),
         train_step=jax.jit(
@@ -169,13 +236,13 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, statistics: d
             in_shardings=(everywhere, everywhere, batch["image"]),
             out_shardings=everywhere,
         ),
-        prepare=jax.jit(steps.make_prepare(network, augmentation)),
+        prepare=jax.jit(steps.make_prepare(network, augment)),
         schedule=schedule,
     )
 
 
 def _make_network(
-    config: Experiment, survey: Survey, statistics: dict[str, float]
+    config: Experiment, survey: Survey, fit: Fit
 ) -> tuple[Callable[[jax.Array], tuple[Any, Any]], steps.Network]:
     model = config.model
     make_unet = functools.partial(
@@ -188,14 +255,21 @@ def _make_network(
         norm=model.norm,
         activation=model.activation,
         dropout=model.dropout,
+        deep_supervision=model.deep_supervision,
         remat=model.remat,
         dtype=jnp.dtype(config.precision.compute),
     )
     init_parameters, graphdef = steps.initializer(make_unet)
-    network = steps.Network(
-        graphdef, survey.padded, statistics["mean"], statistics["std"], config.data.clip, model.vertical_position
-    )
-    return init_parameters, network
+    normalization = _make_normalization(config, fit)
+    return init_parameters, steps.Network(graphdef, survey.padded, normalization, model.vertical_position)
+
+
+def _make_normalization(config: Experiment, fit: Fit) -> Normalization:
+    data = config.data
+    center, scale = (fit.median, SIGMA_OF_MEDIAN_DEVIATION * fit.mad) if data.robust else (fit.mean, fit.std)
+    if data.normalization == "training" and not scale > 0:
+        raise UserError("data.robust: the median absolute deviation of the training part is 0; set data.robust=False")
+    return Normalization(data.normalization, center, scale, data.robust, data.agc, data.clip)
 
 
 def _make_optimizer(config: Experiment) -> tuple[optax.Schedule, optax.GradientTransformation]:
@@ -205,27 +279,36 @@ def _make_optimizer(config: Experiment) -> tuple[optax.Schedule, optax.GradientT
     return schedule, make_optimizer(schedule, options.weight_decay, options.clip_norm)
 
 
-def _make_augmentation(config: Experiment, survey: Survey) -> steps.Augmentation:
+def make_augmentation(config: Experiment, survey: Survey) -> Augmentation:
+    """The random changes of training samples."""
     names = [axis.name for axis in survey.volume.axes]
-    options = {
-        "flip_axes": [names.index(name) for name in config.augment.flip_axes],
-        "polarity": config.augment.polarity,
-        "gain": config.augment.gain,
-        "noise": config.augment.noise,
-    }
-    return lambda images, labels, valid, indices: augment(images, labels, valid, config.seed, indices, **options)
+    options = {field.name: getattr(config.augment, field.name) for field in dataclasses.fields(config.augment)}
+    options["flip_axes"] = tuple(names.index(name) for name in config.augment.flip_axes)
+    return Augmentation(**options)
+
+
+def _augment(augmentation: Augmentation, seed: int, images: Any, labels: Any, valid: Any, indices: Any) -> Any:
+    return augmentation(images, labels, valid, seed, indices)
 
 
 def training_source(config: Experiment, survey: Survey) -> WindowSource:
     """The endless source of training windows; each holds a labelled sample."""
+    data = config.data
     sampler = make_sampler(
-        config.data.sampling,
-        survey.regions["train"],
-        survey.window,
+        data.sampling,
+        volume=survey.volume,
+        labels=data.labels,
+        regions=survey.regions["train"],
+        window=survey.window,
         seed=config.seed,
-        overhang=config.data.overhang,
+        overhang=data.overhang,
+        weights=data.train_weights,
+        directions=data.directions,
+        class_shares=data.class_shares,
+        batch_size=data.batch_size,
+        cache_mebibytes=data.cache_mebibytes,
     )
-    return WindowSource(survey.volume, config.data.labels, sampler, survey.padded, labelled_only=True)
+    return WindowSource(survey.volume, data.labels, sampler, survey.padded, labelled_only=True)
 
 
 def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource:

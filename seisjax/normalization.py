@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from seisjax.errors import UserError
 
-_SIGMA_OF_MEDIAN_DEVIATION = 1.4826  # a Gaussian's standard deviation over its median absolute deviation
+SIGMA_OF_MEDIAN_DEVIATION = 1.4826  # a Gaussian's standard deviation over its median absolute deviation
 _SIGMA_OF_MEAN_DEVIATION = 1.2533  # and over its mean absolute deviation
 _ROUNDING = 1e-5  # levelled amplitudes that deviate by less are alike but for rounding
 
@@ -86,7 +86,7 @@ def _robust_moments(values: jax.Array, valid: jax.Array, axes: tuple[int, ...]) 
     """Median over `axes` of the valid samples, and the deviation of a Gaussian that deviates from it as they do."""
     center = _median(values, valid, axes)
     deviations = jnp.abs(values - center)
-    typical = _SIGMA_OF_MEDIAN_DEVIATION * _median(deviations, valid, axes)
+    typical = SIGMA_OF_MEDIAN_DEVIATION * _median(deviations, valid, axes)
     return center, jnp.where(typical > 0, typical, _SIGMA_OF_MEAN_DEVIATION * _mean(deviations, valid, axes))
 
 
@@ -96,19 +96,27 @@ def _mean(values: jax.Array, valid: jax.Array, axes: tuple[int, ...]) -> jax.Arr
 
 
 def _median(values: jax.Array, valid: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Median over `axes` of the valid samples, 0 where there is none."""
+    """Median over `axes` of the valid samples, 0 where there is none.
+
+    The middle sample is found bit by bit, from the highest, by counting the samples below: 32 sums over the window
+    are far quicker than sorting it.
+    """
     count = valid.sum(axes, keepdims=True)
-    last = tuple(range(-len(axes), 0))
-    shape = count.shape
-    # Sorted along one axis in the end, with what is no data behind the rest; picked by a sum, which stays in place
-    # where an index would gather other axes that devices split.
-    lines = jnp.moveaxis(jnp.where(valid, values, jnp.inf), axes, last)
-    lines = jnp.sort(lines.reshape(*lines.shape[: lines.ndim - len(axes)], -1), axis=-1)
-    place = jnp.arange(lines.shape[-1])
-    count = count.reshape(*lines.shape[:-1], 1)
-    middle = (place == (count - 1) // 2, place == count // 2)
-    low, high = (jnp.where(chosen, lines, 0.0).sum(-1) for chosen in middle)
-    return jnp.where(count[..., 0] > 0, (low + high) / 2, 0.0).reshape(shape)
+    bits = jax.lax.bitcast_convert_type(values, jnp.uint32)
+    highest = jnp.uint32(1 << 31)
+    keys = jnp.where(bits >= highest, ~bits, bits | highest)  # in the order of the values
+    keys = jnp.where(valid, keys, jnp.uint32(0xFFFFFFFF))
+
+    def narrow(i: jax.Array, found: jax.Array) -> jax.Array:
+        higher = found | (highest >> i.astype(jnp.uint32))
+        return jnp.where((keys < higher).sum(axes, keepdims=True) <= (count - 1) // 2, higher, found)
+
+    found = jax.lax.fori_loop(0, 32, narrow, jnp.zeros(count.shape, jnp.uint32))
+    bits = jnp.where(found >= highest, found ^ highest, ~found)
+    low = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    next_above = jnp.where(valid & (keys > found), values, jnp.inf).min(axes, keepdims=True)
+    high = jnp.where((keys <= found).sum(axes, keepdims=True) > count // 2, low, next_above)
+    return jnp.where(count > 0, (low + high) / 2, 0.0)
 
 
 def _level(values: jax.Array, valid: jax.Array, samples: int) -> jax.Array:

@@ -1,5 +1,6 @@
 """A run, opened to be used."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from seisjax import experiment
 from seisjax.checkpoint import Checkpoints
 from seisjax.config import Experiment, from_dict
 from seisjax.errors import UserError
-from seisjax.experiment import Segmenter, Survey
+from seisjax.experiment import Fit, Segmenter, Survey
 from seisjax.training import workdir as folder
 from seisjax.training.state import State
 from seisjax.volumes import Volume
@@ -45,8 +46,10 @@ def load(
         target = experiment.open_target(config, volume, record["axes"]) if volume else None
         survey = target or experiment.open_survey(config)
         mesh = experiment.make_mesh(config, survey, batch_size or config.data.batch_size)
-        statistics = _statistics_of(survey.volume) if own_statistics else record["statistics"]
-        segmenter = experiment.make_segmenter(config, survey, mesh, statistics)
+        fit = Fit(**record["fit"])
+        if own_statistics:
+            fit = dataclasses.replace(fit, **_statistics_of(survey.volume))
+        segmenter = experiment.make_segmenter(config, survey, mesh, fit)
         state = checkpoints.restore(step, experiment.abstract_state(segmenter))
     finally:
         checkpoints.close()
@@ -68,4 +71,5 @@ def _choose_step(checkpoints: Checkpoints, name: str, workdir: Path) -> int:
 def _statistics_of(volume: Volume) -> dict[str, float]:
     if volume.statistics is None:
         raise UserError(f"{volume.url}: holds no statistics; leave --statistics=training")
-    return {"mean": volume.statistics.mean, "std": volume.statistics.std}
+    statistics = volume.statistics
+    return {"mean": statistics.mean, "std": statistics.std, "median": statistics.p50, "mad": statistics.mad or 0.0}

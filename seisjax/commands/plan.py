@@ -6,7 +6,7 @@ import numpy as np
 
 from seisjax import experiment
 from seisjax.config import Experiment, flatten, to_dict, validate
-from seisjax.geometry import format_region
+from seisjax.geometry import format_regions
 from seisjax.models.initialize import parameter_count
 
 
@@ -16,7 +16,7 @@ def plan(config: Experiment) -> str:
     survey = experiment.open_survey(config)
     mesh = experiment.make_mesh(config, survey, config.data.batch_size)
     experiment.training_source(config, survey)
-    segmenter = experiment.make_segmenter(config, survey, mesh, {"mean": 0.0, "std": 1.0})
+    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
     state = experiment.abstract_state(segmenter)
     size, sides = config.data.batch_size, survey.padded
     batch = {
@@ -28,13 +28,13 @@ def plan(config: Experiment) -> str:
     device -= memory.alias_size_in_bytes
     batch_bytes = sum(np.dtype(x.dtype).itemsize * int(np.prod(x.shape)) for x in batch.values())
     host = (config.data.prefetch + 2) * batch_bytes + config.data.cache_mebibytes * 2**20
-    samples = survey.regions["train"].size
+    samples = sum(box.size for box in survey.regions["train"])
     window = int(np.prod(survey.window))
     lines = ["config"]
     lines += [f"  {name} = {value!r}" for name, value in flatten(to_dict(config)).items()]
     lines += ["data"]
     lines += [f"  {line}" for line in survey.volume.describe().splitlines()]
-    lines += [f"  {name}: {format_region(box, survey.volume.axes)}" for name, box in survey.regions.items()]
+    lines += [f"  {name}: {format_regions(boxes, survey.volume.axes)}" for name, boxes in survey.regions.items()]
     lines += ["plan"]
     lines += [f"  image       float32 {batch['image'].shape}, labels uint8 {batch['labels'].shape}"]
     lines += [f"  mesh        {dict(mesh.shape)} of {jax.devices()[0].device_kind}"]

@@ -1,5 +1,6 @@
 """Predict a volume with a run."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from seisjax.geometry import Box, Lattice, Shape, format_region, lattice_stride,
 from seisjax.inference import predict_volume
 from seisjax.reporting import Progress
 from seisjax.training import workdir as folder
+from seisjax.training.state import averaged
 from seisjax.volumes import Volume
 from seisjax.volumes.segy_export import write_segy
 
@@ -39,14 +41,14 @@ def predict(workdir: Path, request: Prediction) -> str:
     """Predict a volume or a region of it, and write it as a volume and as SEG-Y if asked; returns a summary line."""
     run, volume, box, stride, batch_size = _open_prediction(workdir, request)
     tta_axes = _tta_axes(run.config, volume) if request.tta else ()
-    params, rest = run.state["params"], run.state["rest"]
+    params, rest = averaged(run.state), run.state["rest"]
     provenance = {
         "run": str(workdir.absolute()),
         "checkpoint": run.step,
         "command": request.command,
         "input": volume.url,
         "data_fingerprint": volume.fingerprint,
-        "normalisation": {"mean": run.segmenter.network.mean, "std": run.segmenter.network.std},
+        "normalisation": dataclasses.asdict(run.segmenter.network.normalization),
     }
     kept = {name: volume.attributes[name] for name in ("source_file", "header_bytes") if name in volume.attributes}
     with Progress(0, "predict", "window") as progress:

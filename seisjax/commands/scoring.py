@@ -15,7 +15,7 @@ from seisjax.evaluation import evaluate_baselines, evaluate_batches
 from seisjax.experiment import Segmenter, Survey, num_classes, space_axis, split_source
 from seisjax.geometry import Box
 from seisjax.reporting import figures
-from seisjax.training.state import State
+from seisjax.training.state import State, averaged
 from seisjax.training.step import Batch
 
 
@@ -35,10 +35,11 @@ def run_evaluation(
         num_threads=config.data.num_threads,
         prefetch=config.data.prefetch,
     )
+    params = averaged(state)
     shown: list[tuple[Batch, jax.Array]] = []
 
     def evaluate_step(batch: Batch) -> dict[str, jax.Array]:
-        output = segmenter.evaluate_step(state["params"], state["rest"], batch)
+        output = segmenter.evaluate_step(params, state["rest"], batch)
         if not shown:
             shown.append((batch, output["classes"]))
         return output
@@ -52,17 +53,18 @@ def run_evaluation(
     finally:
         batches.close()
     if baselines:
-        region, train = survey.regions[split], survey.regions["train"]
-        predictors = make_baselines(survey.volume, config.data.labels, train, region, common["num_classes"])
+        predictors = make_baselines(
+            survey.volume, config.data.labels, survey.regions["train"], survey.regions[split], common["num_classes"]
+        )
         scores["baselines"] = evaluate_baselines(predictors, _label_windows(config, survey, split), **common)
     return scores, shown[0]
 
 
 def _label_windows(config: Experiment, survey: Survey, split: str) -> Iterator[tuple[Box, np.ndarray]]:
     """The boxes that tile a split, cut to it, with their labels; IGNORE where there is no data."""
-    region = survey.regions[split]
-    for window in GridWindows(region, survey.window):
-        box = window.intersect(region)
+    grid = GridWindows(survey.regions[split], survey.window)
+    for i in range(len(grid)):
+        box = grid[i].inner
         labels = survey.volume.read_labels(config.data.labels, box)
         labels[np.isnan(survey.volume.read_amplitude(box))] = IGNORE
         yield box, labels

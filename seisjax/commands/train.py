@@ -1,5 +1,6 @@
 """Train, or go on with a run."""
 
+import dataclasses
 import hashlib
 import signal
 import time
@@ -14,10 +15,11 @@ from seisjax import experiment, metrics, sharding
 from seisjax.checkpoint import Checkpoints
 from seisjax.commands.scoring import cropped, draw_panels, rounded, run_evaluation
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
-from seisjax.data import WindowSource, training_batches, training_statistics
+from seisjax.data import WindowSource, training_batches
 from seisjax.errors import UserError
-from seisjax.experiment import Segmenter, Survey, num_classes, space_axis
+from seisjax.experiment import Fit, Segmenter, Survey, num_classes, space_axis
 from seisjax.reporting import MetricsWriter, Progress, figures
+from seisjax.reporting.augmentation import augmentation_examples, draw_augmentations
 from seisjax.training import workdir as folder
 from seisjax.training.loop import Actions, Schedule, run_steps
 from seisjax.training.state import State, zero_totals
@@ -49,7 +51,7 @@ def train(config: Experiment, workdir: Path, command: str) -> str:
         if checkpoints.record(latest)["data_fingerprint"] != record["data_fingerprint"]:
             raise UserError(f"data.volume={config.data.volume}: has changed since the run began; use a new --workdir")
         record = checkpoints.record(latest)
-    segmenter = experiment.make_segmenter(config, survey, mesh, record["statistics"])
+    segmenter = experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"]))
     state = segmenter.init() if latest is None else checkpoints.restore(latest, experiment.abstract_state(segmenter))
     if jax.process_index() == 0:
         folder.write_run_record(workdir, to_dict(config), command, record["data_fingerprint"])
@@ -62,10 +64,9 @@ def train(config: Experiment, workdir: Path, command: str) -> str:
 
 def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
     """What a checkpoint remembers beside the state: enough to use it without the data it was trained on."""
-    statistics = training_statistics(survey.volume, survey.regions["train"], config.data.statistics_tiles)
     return {
         "config": to_dict(config),
-        "statistics": {"mean": statistics.mean, "std": statistics.std},
+        "fit": dataclasses.asdict(experiment.fit(config, survey)),
         "data_fingerprint": _fingerprint(config, survey),
         "axes": [axis.name for axis in survey.volume.axes],
         "class_names": survey.class_names,
@@ -152,8 +153,22 @@ class _Run:
                 region=self.config.data.train,
                 title="First training batch, normalised and augmented",
             )
+            self._draw_augmentations()
         yield first
         yield from batches
+
+    def _draw_augmentations(self) -> None:
+        augmentation = experiment.make_augmentation(self.config, self.survey)
+        if not augmentation.alone():
+            return
+        sample = self.source[0]
+        image = np.asarray(self.segmenter.network.inputs(jax.numpy.asarray(sample["image"][None])))[0]
+        image, label = np.where(np.isfinite(sample["image"]), image, np.nan), sample["labels"]
+        image, label = (array[tuple(map(slice, self.survey.window))] for array in (image, label))
+        names = [axis.name for axis in self.survey.volume.axes]
+        examples = augmentation_examples(augmentation, image, label, names, seed=self.config.seed)
+        path = self.figures / "augmentation.png"
+        draw_augmentations(path, image, label, examples, names, self.survey.class_names, title="Augmentation")
 
     def _advance(self, step: int, samples_per_second: float, waiting_share: float) -> None:
         self._profile(step)

@@ -16,6 +16,7 @@ from flax import nnx
 from seisjax import metrics
 from seisjax.conventions import DROPOUT
 from seisjax.losses import DeepSupervision, Loss, Scalars
+from seisjax.normalization import Normalization
 from seisjax.training.state import State, add_to_average, add_totals
 
 Batch = dict[str, jax.Array]
@@ -36,7 +37,7 @@ class Network:
 
     graphdef: nnx.GraphDef
     window: tuple[int, ...]
-    normalization: Callable[[jax.Array], jax.Array]
+    normalization: Normalization
     vertical_position: bool = False
 
     def inputs(self, images: jax.Array) -> jax.Array:

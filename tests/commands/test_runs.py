@@ -40,7 +40,7 @@ def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
     """Parameters after some steps of the train step alone, on the mesh that the config asks for."""
     survey = experiment.open_survey(config)
     mesh = experiment.make_mesh(config, survey, config.data.batch_size)
-    segmenter = experiment.make_segmenter(config, survey, mesh, {"mean": 0.0, "std": 70.0})
+    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 70.0))
     state = segmenter.init()
     batches = training_batches(
         experiment.training_source(config, survey),
