@@ -12,6 +12,7 @@ from seisjax.geometry import Axis, Box, Lattice, Shape, tiles
 from seisjax.volumes import LabelIndex, StreamingStatistics, Volume
 
 _BLOCK = 2**22  # samples or cells held at a time
+_PLANE = 2**18  # samples of a section held at a time: the chunks that it cuts through are decoded as a whole
 _SEGMENT = 2048  # samples of a trace that one spectrum takes
 _MAX_TRACES = 1024  # of a tile, that enter the spectrum
 _MAX_SIDE = 1200  # cells or samples drawn along a side; a longer one is thinned
@@ -73,7 +74,7 @@ def scan_traces(volume: Volume) -> Traces:
     along = [np.zeros(n, np.int64) for n in shape]
     of = next((name for name in ("fold", TRACE_MASK) if _is_trace_wise(volume, name)), "")
     places = {name: np.full(groups, np.nan) for name in _COORDINATES if _is_trace_wise(volume, name)}
-    for box in _blocks(Box.whole(shape)):
+    for box in _blocks(Box.whole(shape), _BLOCK):
         live = volume.read(TRACE_MASK, box) if TRACE_MASK in volume.arrays else np.ones(box.shape, bool)
         for i, counts in enumerate(along):
             counts[box.slices[i]] += live.sum(axis=tuple(j for j in range(live.ndim) if j != i))
@@ -204,7 +205,7 @@ def _read_plane(volume: Volume, names: Sequence[str], pair: tuple[int, int], at:
 
     def thinned(read: Callable[[Box], np.ndarray], dtype: type) -> np.ndarray:
         values = np.zeros([-(-n // s) for n, s in zip(shape, steps, strict=True)], dtype)
-        for box in _blocks(Box(start, shape), steps):
+        for box in _blocks(Box(start, shape), _PLANE, steps):
             place = box.relative_to(start)
             target = tuple(slice(a // s, -(-b // s)) for a, b, s in zip(place.start, place.stop, steps, strict=True))
             values[target] = read(box)[tuple(slice(None, None, s) for s in steps)]
@@ -224,11 +225,11 @@ def _read_plane(volume: Volume, names: Sequence[str], pair: tuple[int, int], at:
     return Plane(axes, ", ".join(others), (steps[pair[0]], steps[pair[1]]), amplitude, labels)
 
 
-def _blocks(box: Box, multiple: Shape = ()) -> Iterator[Box]:
-    """Parts of a box of few enough samples, each side a multiple of `multiple` but at the end."""
+def _blocks(box: Box, limit: int, multiple: Shape = ()) -> Iterator[Box]:
+    """Parts of a box of at most `limit` samples, each side a multiple of `multiple` but at the end."""
     multiple = multiple or (1,) * len(box.shape)
     sides = list(box.shape)
-    while math.prod(sides) > _BLOCK:
+    while math.prod(sides) > limit:
         widest = int(np.argmax([n / m for n, m in zip(sides, multiple, strict=True)]))
         m = multiple[widest]
         if sides[widest] <= m:
