@@ -164,32 +164,36 @@ def _filtered(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
     padded = jnp.pad(image, [(0, 0)] * (image.ndim - 2) + [(margin, margin), (0, 0)], mode="symmetric")
     spectrum = jnp.fft.rfft(padded, axis=-2)
     bins = spectrum.shape[-2]
-    curve = _smooth_field(key, (bins,), (bins - 1) / _SPECTRUM_PARTS)
+    curve = _smooth_field(key, (bins,), -(-bins // _SPECTRUM_PARTS))
     spectrum = spectrum * jnp.exp(deviation * curve)[:, None]
     filtered = jnp.fft.irfft(spectrum, padded.shape[-2], axis=-2)
     return filtered[..., margin : margin + samples, :]
 
 
-def _smooth_field(key: jax.Array, window: tuple[int, ...], spacing: float) -> jax.Array:
+def _smooth_field(key: jax.Array, window: tuple[int, ...], spacing: int) -> jax.Array:
     """A smooth random field over the window, alike along sides of 1, whose deviation is 1 at every sample.
 
     Cubic B-splines on control points `spacing` samples apart, which are white noise: a sample is a sum of the nearest
     four along each axis, with weights whose squares sum to 1.
     """
-    starts, weights = zip(*(_spline(side, spacing) for side in window), strict=True)
-    field = jax.random.normal(key, tuple(start[-1] + 4 for start in starts))
-    for axis, (start, weight) in enumerate(zip(starts, weights, strict=True)):
+    intervals = [-(-side // spacing) for side in window]
+    field = jax.random.normal(key, [count + 3 for count in intervals])
+    for axis, (side, count) in enumerate(zip(window, intervals, strict=True)):
         # A fixed order of additions, unlike a matrix product, so that no sample depends on the batch around it.
-        near = [field.take(start + i, axis) * _along(axis, len(window), weight[i]) for i in range(4)]
+        near = []
+        for number, weight in enumerate(_spline(side, spacing)):
+            points = jax.lax.slice_in_dim(field, number, number + count, axis=axis)
+            points = jax.lax.slice_in_dim(jnp.repeat(points, spacing, axis), 0, side, axis=axis)
+            near.append(points * _along(axis, len(window), weight))
         field = (near[0] + near[1]) + (near[2] + near[3])
     return field
 
 
-def _spline(samples: int, spacing: float) -> tuple[np.ndarray, np.ndarray]:
-    """Of each sample, number of the first of its four control points (samples,), and their weights (4, samples)."""
-    start, t = np.divmod(np.arange(samples) / spacing, 1.0)
-    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3]) / 6
-    return start.astype(np.int32), (weights / np.linalg.norm(weights, axis=0)).astype(np.float32)
+def _spline(samples: int, spacing: int) -> np.ndarray:
+    """Weights (4, samples) of each sample's control points: the two before it, or one and itself, and the two after."""
+    t = np.arange(samples) % spacing / spacing
+    weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3])
+    return (weights / np.linalg.norm(weights, axis=0)).astype(np.float32)
 
 
 def _resample(
