@@ -7,6 +7,7 @@ python launch/ingest.py --input=survey.zarr --output=small.zarr --dtype=int8 --s
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -15,7 +16,7 @@ from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
 from seisjax.reporting.survey import write_report
 from seisjax.volumes import Volume, open_volume, set_cache_size
-from seisjax.volumes.ingest import describe_made, ingest, parse_sides, report_folder
+from seisjax.volumes.ingest import describe_made, ingest_part, parse_sides, report_folder
 from seisjax.volumes.segy_scan import describe_scan
 from seisjax.volumes.sources import FORMATS
 
@@ -62,9 +63,9 @@ def make(output: str) -> None:
     """Make the volume, or this process's part of it."""
     set_cache_size(0)  # what is written is not read again
     start, bar = time.monotonic(), Progress(0, "ingest", "shard column")  # bar: not closed after an error's one line
-    options = {flag.name: flag.value for flag in PLAIN} | {"progress": bar.reach}
+    options: dict[str, Any] = {flag.name: flag.value for flag in PLAIN} | {"progress": bar.reach}
     options |= {flag.name: parse_sides(flag.name, flag.value) for flag in (CHUNK, SHARD)}
-    volume = ingest(INPUT.value, output, labels=LABELS.value, say=print, **options)
+    volume = ingest_part(INPUT.value, output, labels=LABELS.value, say=print, **options)
     bar.close()
     if volume and REPORT.value:
         report(volume, output)

@@ -32,7 +32,14 @@ from seisjax.volumes.volume_reader import LabelsReader, VolumeReader
 _NUM_MOMENTS = len(Moments.of(np.zeros(0, np.float32)).array())
 
 
-def ingest(
+def ingest(inputs: str | Path | Sequence[str | Path], output: str | Path, **options: Any) -> Volume:
+    """Make the whole volume `output` in this process; options, errors and all else are those of `ingest_part`."""
+    volume = ingest_part(inputs, output, **options)
+    assert volume is not None, "num_processes is for ingest_part"
+    return volume
+
+
+def ingest_part(
     inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
@@ -55,8 +62,9 @@ def ingest(
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] = logging.info,
 ) -> Volume | None:
-    """Make the volume `output` of a survey; `open_reader` says what is read, and the meaning of `axes` to `dataset`.
+    """Make the volume `output` of a survey, or a part of it.
 
+    `open_reader` says what is read, and what the options from `format` to `dataset` mean.
     `labels` is a survey on the same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below
     len(class_names) where names are given. Without inputs the volume holds labels alone. A volume as input hands on its
     labels too.

@@ -1,8 +1,10 @@
 """Surveys in ZGY files, through pyzgy (the extra `zgy`)."""
 
 import contextlib
+import gc
 import io
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any, Self
@@ -26,8 +28,7 @@ class ZgyReader:
         api = _openzgy()
         self.name = path
         self._errors = api.ZgyError
-        with self._reading():
-            self._file = api.ZgyReader(path)
+        self._file = self._open(api)
         self.dtype = np.dtype(np.float32)
         size, first, step = self._file.size, self._file.annotstart, self._file.annotinc
         depth = self._file.zunitdim == api.UnitDimension.length
@@ -71,6 +72,16 @@ class ZgyReader:
         live = np.asarray(samples.any(axis=-1))
         samples[~live] = np.nan
         return Column(samples, live, self._coordinates(cells))
+
+    def _open(self, api: Any) -> Any:
+        try:
+            return api.ZgyReader(self.name)
+        except (api.ZgyError, OSError, ValueError, struct.error) as error:
+            reason = str(error)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            gc.collect()  # the library left the file open
+        raise UserError(f"{self.name}: cannot be read as ZGY ({reason}); check the file and its permissions")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:

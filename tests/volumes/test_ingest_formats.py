@@ -24,13 +24,6 @@ def values() -> np.ndarray:
     return samples
 
 
-def made(*arguments: Any, **options: Any) -> Volume:
-    """The volume that `ingest` returns."""
-    volume = ingest(*arguments, **options)
-    assert volume is not None
-    return volume
-
-
 def assert_holds(volume: Volume, values: np.ndarray) -> None:
     """All samples, and a mask of the traces that are not NaN throughout."""
     np.testing.assert_array_equal(volume.read_amplitude(Box.whole(volume.shape)), values)
@@ -56,7 +49,7 @@ def save(path: Path, values: np.ndarray, **beside: np.ndarray) -> Path:
 @pytest.mark.parametrize("dtype", ["f4", ">f8", "i2"])
 def test_arrays_in_files(tmp_path: Path, values: np.ndarray, name: str, dtype: str):
     values = (100 * np.nan_to_num(values)).astype(dtype) if dtype == "i2" else values.astype(dtype)
-    volume = made(save(tmp_path / name, values), tmp_path / "a.zarr", interval=4.0)
+    volume = ingest(save(tmp_path / name, values), tmp_path / "a.zarr", interval=4.0)
     assert_holds(volume, values.astype("f4"))
     assert [axis.name for axis in volume.axes] == ["inline", "crossline", "time"]
     np.testing.assert_array_equal(volume.axes[-1].labels, 4 * np.arange(12))
@@ -64,7 +57,7 @@ def test_arrays_in_files(tmp_path: Path, values: np.ndarray, name: str, dtype: s
 
 
 def test_a_column_major_array(tmp_path: Path, values: np.ndarray):
-    assert_holds(made(save(tmp_path / "a.npy", np.asfortranarray(values)), tmp_path / "a.zarr"), values)
+    assert_holds(ingest(save(tmp_path / "a.npy", np.asfortranarray(values)), tmp_path / "a.zarr"), values)
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.h5"])
@@ -72,7 +65,7 @@ def test_axes_named_by_arrays(tmp_path: Path, values: np.ndarray, name: str):
     path = save(
         tmp_path / name, values, il=np.arange(10, 20, 2), crossline=np.arange(7) + 100.0, depth=np.arange(12) * 5
     )
-    volume = made(path, tmp_path / "a.zarr", axes="inline:il,crossline", vertical="depth")
+    volume = ingest(path, tmp_path / "a.zarr", axes="inline:il,crossline", vertical="depth")
     assert [str(axis) for axis in volume.axes] == ["inline:10-18", "crossline:100-106", "depth:0-55"]
     assert volume.axes[-1].unit == "m"
     for axes, what in (
@@ -88,9 +81,12 @@ def test_dimension_scales_name_the_axes(tmp_path: Path, values: np.ndarray):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["x"], file["line"], file["trace"] = values, np.arange(5) + 3, np.arange(7) + 8
         for i, name in enumerate(("line", "trace")):
-            file[name].make_scale(name)
-            file["x"].dims[i].attach_scale(file[name])
-    volume = made(tmp_path / "a.h5", tmp_path / "a.zarr")
+            scale, array = file[name], file["x"]
+            assert isinstance(scale, h5py.Dataset)
+            assert isinstance(array, h5py.Dataset)
+            scale.make_scale(name)
+            array.dims[i].attach_scale(scale)
+    volume = ingest(tmp_path / "a.h5", tmp_path / "a.zarr")
     assert [str(axis) for axis in volume.axes] == ["line:3-7", "trace:8-14", "time:0-11"]
 
 
@@ -98,8 +94,8 @@ def test_which_array(tmp_path: Path, values: np.ndarray):
     path = save(tmp_path / "a.h5", values, other=values + 1)
     with pytest.raises(UserError, match="which of its arrays.*other.*survey/seismic.*--dataset"):
         ingest(path, tmp_path / "a.zarr")
-    assert_holds(made(path, tmp_path / "a.zarr", dataset="other"), values + 1)
-    assert_holds(made(f"{path}:/survey/seismic", tmp_path / "b.zarr"), values)
+    assert_holds(ingest(path, tmp_path / "a.zarr", dataset="other"), values + 1)
+    assert_holds(ingest(f"{path}:/survey/seismic", tmp_path / "b.zarr"), values)
     with pytest.raises(UserError, match="no array 'survey/sesmic'.*did you mean"):
         ingest(f"{path}:/survey/sesmic", tmp_path / "c.zarr")
 
@@ -139,14 +135,13 @@ def test_zgy(tmp_path: Path, values: np.ndarray):
     ) as writer:  # fmt: skip
         writer.write((0, 0, 0), samples)
         writer.finalize()
-    volume = made(tmp_path / "a.zgy", tmp_path / "a.zarr", chunk=(2, 4, 8), shard=(2, 4, 16))
+    volume = ingest(tmp_path / "a.zgy", tmp_path / "a.zarr", chunk=(2, 4, 8), shard=(2, 4, 16))
     assert [str(axis) for axis in volume.axes] == ["inline:10-18", "crossline:194-200", "time:100-144"]
     assert_holds(volume, values[:, ::-1])  # crosslines fall along the file
     np.testing.assert_allclose(volume.read("cdp_x", Box.whole((5, 7)))[:, 0], 10 * np.arange(5))
     np.testing.assert_allclose(volume.read("cdp_y", Box.whole((5, 7)))[0], 10 * np.arange(7)[::-1])
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the library leaves the file open
 def test_a_zgy_file_that_is_cut_off_is_one_line(tmp_path: Path):
     pytest.importorskip("pyzgy")
     (tmp_path / "b.zgy").write_bytes(b"VBS\0" + bytes(100))
@@ -170,7 +165,7 @@ def stored(tmp_path: Path, values: np.ndarray) -> Path:
 
 
 def test_a_volume_is_made_anew_with_all_it_holds(stored: Path, tmp_path: Path, values: np.ndarray):
-    volume = made(stored, tmp_path / "a.zarr", chunk=(2, 2, 4), shard=(4, 4, 8), sections=["inline"])
+    volume = ingest(stored, tmp_path / "a.zarr", chunk=(2, 2, 4), shard=(4, 4, 8), sections=["inline"])
     before = open_volume(str(stored))
     assert_holds(volume, values)
     assert volume.arrays["amplitude"].chunk == (2, 2, 4)
@@ -183,11 +178,11 @@ def test_a_volume_is_made_anew_with_all_it_holds(stored: Path, tmp_path: Path, v
         np.testing.assert_array_equal(volume.read_labels(name, whole), before.read_labels(name, whole))
     np.testing.assert_array_equal(volume.read("cdp_x", Box.whole((5, 7))), before.read("cdp_x", Box.whole((5, 7))))
     np.testing.assert_array_equal(volume.read("station", Box.whole((5,))), np.arange(5))
-    compact = made(tmp_path / "a.zarr", tmp_path / "b.zarr", dtype="int16")
+    compact = ingest(tmp_path / "a.zarr", tmp_path / "b.zarr", dtype="int16")
     scale = compact.arrays["amplitude"].attributes["scale_factor"]
     np.testing.assert_allclose(compact.read_amplitude(whole), values, atol=0.51 * scale)
     assert "sections_inline_amplitude" not in compact.arrays
-    again = made(tmp_path / "b.zarr", tmp_path / "c.zarr")
+    again = ingest(tmp_path / "b.zarr", tmp_path / "c.zarr")
     np.testing.assert_array_equal(again.read_amplitude(whole), compact.read_amplitude(whole))
 
 
@@ -201,9 +196,9 @@ def test_labels_in_any_format(stored: Path, tmp_path: Path, values: np.ndarray, 
         path = save(tmp_path / f"b.{kind}", labels)
     labels[2, 3] = 255  # no trace is there
     volume = (
-        made(save(tmp_path / "a.npy", values), tmp_path / "a.zarr", labels=path)
+        ingest(save(tmp_path / "a.npy", values), tmp_path / "a.zarr", labels=path)
         if kind != "zarr"
-        else made(stored, tmp_path / "a.zarr", labels=path)
+        else ingest(stored, tmp_path / "a.zarr", labels=path)
     )
     np.testing.assert_array_equal(volume.read_labels("facies", Box.whole(SHAPE)), labels)
     assert volume.class_names("facies") == (["a", "b", "c"] if kind == "zarr" else ["class 0", "class 1", "class 2"])
@@ -212,7 +207,7 @@ def test_labels_in_any_format(stored: Path, tmp_path: Path, values: np.ndarray, 
 def test_labels_alone_make_a_volume_that_another_takes_labels_from(stored: Path, tmp_path: Path):
     labels = np.random.default_rng(2).integers(0, 3, SHAPE).astype(np.uint8)
     np.savez(tmp_path / "b.npz", labels=labels, inline=np.arange(5) * 2, time=np.arange(12) * 4)
-    volume = made([], tmp_path / "a.zarr", labels=tmp_path / "b.npz", label_name="rocks", class_names=["x", "y", "z"])
+    volume = ingest([], tmp_path / "a.zarr", labels=tmp_path / "b.npz", label_name="rocks", class_names=["x", "y", "z"])
     assert "amplitude" not in volume.arrays
     np.testing.assert_array_equal(volume.read_labels("rocks", Box.whole(SHAPE)), labels)
     joined = open_volume(str(stored)).with_labels(open_volume(str(tmp_path / "a.zarr")))

@@ -11,7 +11,7 @@ import pytest
 from seisjax.errors import UserError
 from seisjax.geometry import Box
 from seisjax.volumes import open_volume
-from seisjax.volumes.ingest import ingest
+from seisjax.volumes.ingest import ingest, ingest_part
 
 SMALL: dict[str, Any] = {"chunk": (4, 4, 8), "shard": (8, 8, 16), "dtype": "int8", "sections": ["inline"]}
 
@@ -43,11 +43,10 @@ def test_the_store_is_the_same_for_any_number_of_processes(survey, labels, tmp_p
     monkeypatch.setattr("seisjax.volumes.ingest.time.sleep", interrupt)
     for process in range(1, num_processes):  # each waits for the first pass of the others
         with pytest.raises(KeyboardInterrupt):
-            ingest(survey, tmp_path / "team.zarr", process_id=process, **team)
+            ingest_part(survey, tmp_path / "team.zarr", process_id=process, **team)
     for process in (0, *range(num_processes - 1, 1, -1)):
-        assert ingest(survey, tmp_path / "team.zarr", process_id=process, **team) is None
-    volume = ingest(survey, tmp_path / "team.zarr", process_id=1, **team)
-    assert expected is not None
+        assert ingest_part(survey, tmp_path / "team.zarr", process_id=process, **team) is None
+    volume = ingest_part(survey, tmp_path / "team.zarr", process_id=1, **team)
     assert volume is not None
     assert volume.statistics == expected.statistics
     assert files_of(tmp_path / "team.zarr") == files_of(tmp_path / "one.zarr")
@@ -57,11 +56,11 @@ def test_the_store_is_the_same_for_any_number_of_processes(survey, labels, tmp_p
 
 RUN = """
 import os, signal, sys
-from seisjax.volumes.ingest import ingest
+from seisjax.volumes.ingest import ingest, ingest_part
 kill, process, processes = map(int, sys.argv[4:])
-volume = ingest(sys.argv[1], sys.argv[2], labels=sys.argv[3], chunk=(4, 4, 8), shard=(8, 8, 16), dtype="int8",
-                sections=["inline"], num_processes=processes, process_id=process,
-                progress=lambda done, total: kill == done and os.kill(os.getpid(), signal.SIGKILL))
+volume = ingest_part(sys.argv[1], sys.argv[2], labels=sys.argv[3], chunk=(4, 4, 8), shard=(8, 8, 16), dtype="int8",
+                     sections=["inline"], num_processes=processes, process_id=process,
+                     progress=lambda done, total: kill == done and os.kill(os.getpid(), signal.SIGKILL))
 print(volume is not None)
 """
 
@@ -104,26 +103,25 @@ def test_a_process_does_not_work_twice_at_once(survey: Path, tmp_path: Path):
 
 def test_another_number_of_processes_may_go_on_but_not_join(survey: Path, tmp_path: Path):
     options: dict[str, Any] = {**SMALL, "dtype": "float32"}
-    assert ingest(survey, tmp_path / "a.zarr", num_processes=2, process_id=1, **options) is None
+    assert ingest_part(survey, tmp_path / "a.zarr", num_processes=2, process_id=1, **options) is None
 
     def join(done: int, total: int) -> None:
         del done, total
         with pytest.raises(UserError, match="--num_processes=3"):
-            ingest(survey, tmp_path / "a.zarr", num_processes=2, process_id=0, **options)
+            ingest_part(survey, tmp_path / "a.zarr", num_processes=2, process_id=0, **options)
 
-    assert ingest(survey, tmp_path / "a.zarr", num_processes=3, process_id=2, **options, progress=join) is None
+    assert ingest_part(survey, tmp_path / "a.zarr", num_processes=3, process_id=2, **options, progress=join) is None
     volume = ingest(survey, tmp_path / "a.zarr", **options)
     expected = ingest(survey, tmp_path / "b.zarr", **options)
     assert volume is not None
-    assert expected is not None
     assert volume.statistics == expected.statistics
     assert files_of(tmp_path / "a.zarr") == files_of(tmp_path / "b.zarr")
 
 
 def test_processes_share_a_store_that_is_not_local(survey: Path):
     options: dict[str, Any] = {**SMALL, "dtype": "float32", "num_processes": 2}
-    assert ingest(survey, "memory://team/a.zarr", process_id=0, **options) is None
-    volume = ingest(survey, "memory://team/a.zarr", process_id=1, **options)
+    assert ingest_part(survey, "memory://team/a.zarr", process_id=0, **options) is None
+    volume = ingest_part(survey, "memory://team/a.zarr", process_id=1, **options)
     assert volume is not None
     whole = Box.whole(volume.shape)
     np.testing.assert_array_equal(
