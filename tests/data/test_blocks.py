@@ -48,7 +48,7 @@ def cases(draw):
     return Box(start, shape), window, draw(st.sampled_from([1, 3, 8, 12, 16, 40]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(cases())
 def test_each_sample_comes_at_most_once_a_pass_and_a_batch_from_many_blocks(volume, case):
     region, window, batch_size = case
