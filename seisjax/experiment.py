@@ -163,7 +163,7 @@ def space_axis(config: Experiment, survey: Survey) -> int:
 
 
 def fit(config: Experiment, survey: Survey) -> Fit:
-    """Read what a run takes from its training part. Raises UserError where no finite amplitude is, or only one value."""
+    """Read what a run takes from its training part. Raises UserError where amplitudes are all alike or none finite."""
     data, train = config.data, survey.regions["train"]
     statistics = training_statistics(survey.volume, train, data.statistics_tiles, num_threads=data.num_threads)
     weights = config.loss.class_weights
@@ -178,22 +178,20 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
     """Build the network and jit its functions over the mesh. Nothing is computed yet."""
     key = jax.random.key(config.seed)
     init_parameters, network = _make_network(config, survey, fit)
-    loss = losses.make_loss(
-        config.loss.name,
-        config.model.num_classes,
-        fit.class_weights,
-        focal_gamma=config.loss.focal_gamma,
-        boundary_weight=config.loss.boundary_weight,
-        boundary_radius=config.loss.boundary_radius,
-    )
+    loss = _make_loss(config, fit)
     schedule, optimizer = _make_optimizer(config)
     augmentation = make_augmentation(config, survey)
-    augment = functools.partial(_augment, augmentation, config.seed)
-    classes = num_classes(config)
+    classes, average = num_classes(config), config.optimizer.average
     if mesh.shape[SPACE] > 1:
         network.normalization.check(space_axis(config, survey), survey.window)
         augmentation.check(space_axis(config, survey), survey.window)
-    average = config.optimizer.average
+
+    def augment(images: jax.Array, labels: jax.Array, valid: jax.Array, indices: jax.Array) -> Any:
+        return augmentation(images, labels, valid, config.seed, indices)
+
+    def init() -> State:
+        return init_state(jax.random.fold_in(key, INITIALISE), init_parameters, optimizer, classes, average=average)
+
     train_step = steps.make_train_step(
         network,
         loss,
@@ -217,12 +215,7 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         network=network,
         loss=loss,
         mesh=mesh,
-        init=jax.jit(
-            lambda: init_state(
-                jax.random.fold_in(key, INITIALISE), init_parameters, optimizer, classes, average=average
-            ),
-            out_shardings=everywhere,
-        ),
+        init=jax.jit(init, out_shardings=everywhere),
         train_step=jax.jit(
             train_step, in_shardings=(everywhere, batch), out_shardings=(everywhere, everywhere), donate_argnums=0
         ),
@@ -272,6 +265,18 @@ def _make_normalization(config: Experiment, fit: Fit) -> Normalization:
     return Normalization(data.normalization, center, scale, data.robust, data.agc, data.clip)
 
 
+def _make_loss(config: Experiment, fit: Fit) -> losses.Loss:
+    options = config.loss
+    return losses.make_loss(
+        options.name,
+        config.model.num_classes,
+        fit.class_weights,
+        focal_gamma=options.focal_gamma,
+        boundary_weight=options.boundary_weight,
+        boundary_radius=options.boundary_radius,
+    )
+
+
 def _make_optimizer(config: Experiment) -> tuple[optax.Schedule, optax.GradientTransformation]:
     options = config.optimizer
     decay_steps = options.decay_steps or config.train.num_steps
@@ -285,10 +290,6 @@ def make_augmentation(config: Experiment, survey: Survey) -> Augmentation:
     options = {field.name: getattr(config.augment, field.name) for field in dataclasses.fields(config.augment)}
     options["flip_axes"] = tuple(names.index(name) for name in config.augment.flip_axes)
     return Augmentation(**options)
-
-
-def _augment(augmentation: Augmentation, seed: int, images: Any, labels: Any, valid: Any, indices: Any) -> Any:
-    return augmentation(images, labels, valid, seed, indices)
 
 
 def training_source(config: Experiment, survey: Survey) -> WindowSource:
