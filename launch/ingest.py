@@ -1,13 +1,12 @@
 """Turn a survey into a volume, or a volume into another.
 
-python launch/ingest.py --input=survey.segy --scan
-python launch/ingest.py --input=survey.segy --output=survey.zarr --labels=facies.segy --label_name=facies
-python launch/ingest.py --input=survey.zarr --output=small.zarr --dtype=int8 --sections=inline,crossline
+    python launch/ingest.py --input=survey.segy --output=survey.zarr --labels=facies.segy --label_name=facies
+
+Given again, a command that was killed goes on. --scan proposes --axes and writes nothing.
 """
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 
@@ -63,9 +62,9 @@ def make(output: str) -> None:
     """Make the volume, or this process's part of it."""
     set_cache_size(0)  # what is written is not read again
     start, bar = time.monotonic(), Progress(0, "ingest", "shard column")  # bar: not closed after an error's one line
-    options: dict[str, Any] = {flag.name: flag.value for flag in PLAIN} | {"progress": bar.reach}
-    options |= {flag.name: parse_sides(flag.name, flag.value) for flag in (CHUNK, SHARD)}
-    volume = ingest_part(INPUT.value, output, labels=LABELS.value, say=print, **options)
+    plain = {flag.name: flag.value for flag in PLAIN} | {"labels": LABELS.value}
+    chunk, shard = (parse_sides(flag.name, flag.value) for flag in (CHUNK, SHARD))
+    volume = ingest_part(INPUT.value, output, chunk=chunk, shard=shard, progress=bar.reach, say=print, **plain)
     bar.close()
     if volume and REPORT.value:
         report(volume, output)

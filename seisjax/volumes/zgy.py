@@ -4,7 +4,6 @@ import contextlib
 import gc
 import io
 import os
-import struct
 import warnings
 from collections.abc import Iterator
 from typing import Any, Self
@@ -74,13 +73,13 @@ class ZgyReader:
         return Column(samples, live, self._coordinates(cells))
 
     def _open(self, api: Any) -> Any:
-        try:
-            return api.ZgyReader(self.name)
-        except (api.ZgyError, OSError, ValueError, struct.error) as error:
-            reason = str(error)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            gc.collect()  # the library left the file open
+            warnings.simplefilter("ignore")  # after an error the library leaves the file open
+            try:
+                return api.ZgyReader(self.name)
+            except Exception as error:  # it falls over files that are no ZGY in ways of its own
+                reason = str(error)
+            gc.collect()
         raise UserError(f"{self.name}: cannot be read as ZGY ({reason}); check the file and its permissions")
 
     @contextlib.contextmanager
