@@ -5,7 +5,7 @@
 Makes a survey of noise and layered labels on disk and draws windows from it as training does, with a fresh cache for
 each row of the table, much smaller than the survey. Bytes read are those fetched from the files, compressed; bytes used
 are those of the samples handed out, times the share that compression leaves of each array, so that a factor of 1 means
-that every byte fetched was used once. The row "with copies" reads a survey that holds its samples a second time, cut for
+that every byte fetched was used once. The row "with copies" reads a survey that holds its samples twice, cut also for
 inline sections.
 """
 

@@ -36,7 +36,8 @@ class BlockWindows(Blind):
 
     In a pass over a part each sample of the volume comes at most once, but for windows without a label, which are
     replaced by others: of the same block at first, then of any. So it suits regions that are labelled densely. Blocks
-    are as small as hardly costs more reading; those that are open fit in half of the cache.
+    are as small as hardly costs more reading; those that are open fit in half of the cache (the other half is for the
+    passes from an end of the region that is no border of chunks, whose blocks touch more).
 
     Args:
       volume: what is read.
@@ -209,15 +210,15 @@ class _Side:
 
     @cached_property
     def chunks(self) -> tuple[float, int]:
-        """Chunks that a block touches: on average over the passes, and at most."""
-        mean, most = [], 0
+        """Chunks that a block touches: on average over the passes, and at most in those from a border of chunks."""
+        mean, most = [], []
         for origins in filter(None, self.origins):
             first = self.a + np.add.outer(origins, np.arange(min(self.count, 64)) * self.length)
             touched = -(-(first + self.length) // self.c) - first // self.c
             mean.append(touched.mean())
-            most = max(most, int(touched.max()))
+            most.append(int(touched.max()))
         share = _OTHER_END if len(mean) > 1 else 0.0
-        return mean[0] * (1 - share) + mean[-1] * share, most
+        return mean[0] * (1 - share) + mean[-1] * share, most[0]
 
     @cached_property
     def cost(self) -> float:
