@@ -21,12 +21,12 @@ from seisjax.volumes.sources import FORMATS
 
 INPUT = flags.DEFINE_list("input", [], "survey file or volume; several SEG-Y files, comma between, are one survey")
 OUTPUT = flags.DEFINE_string("output", None, "volume to write: a path or URL, e.g. survey.zarr")
-LABELS = flags.DEFINE_string("labels", None, "labels on the same grid: whole numbers 0 to 254, 255 = unlabelled")
 CHUNK = flags.DEFINE_list("chunk", [], "samples read as a whole, e.g. 64,64,64")
 SHARD = flags.DEFINE_list("shard", [], "samples written as a whole, one file; whole chunks, e.g. 256,256,512")
 SCAN = flags.DEFINE_bool("scan", False, "report geometry and propose --axes; write nothing")
 REPORT = flags.DEFINE_bool("report", False, "draw and describe --output in <output>_report; without it, --input")
-PLAIN = [
+PLAIN: list = [
+    flags.DEFINE_string("labels", None, "labels on the same grid: whole numbers 0 to 254, 255 = unlabelled"),
     flags.DEFINE_enum("format", "auto", FORMATS, "format of --input; auto: by its content"),
     flags.DEFINE_string("label_name", "facies", "the labels are stored as labels_<label_name>"),
     flags.DEFINE_list("class_names", [], "names of classes 0, 1, ...; default: class 0, class 1, ..."),
@@ -45,14 +45,13 @@ PLAIN = [
 ]
 
 
-def main(argv: Sequence[str]) -> None:
+def main(_: Sequence[str]) -> None:
     """Scan, report or ingest, as the flags say."""
-    del argv
     if SCAN.value and INPUT.value:
         print(describe_scan(INPUT.value, flags.FLAGS.vertical, flags.FLAGS.interval))
     elif REPORT.value and INPUT.value and not OUTPUT.value:
         report(open_volume(INPUT.value[0]), INPUT.value[0])
-    elif not (INPUT.value or LABELS.value) or not OUTPUT.value:
+    elif not (INPUT.value or flags.FLAGS.labels) or not OUTPUT.value:
         raise UserError("--output: missing" if INPUT.value else "--input: missing; give a survey, and --output")
     else:
         make(OUTPUT.value)
@@ -62,7 +61,7 @@ def make(output: str) -> None:
     """Make the volume, or this process's part of it."""
     set_cache_size(0)  # what is written is not read again
     start, bar = time.monotonic(), Progress(0, "ingest", "shard column")  # bar: not closed after an error's one line
-    plain = {flag.name: flag.value for flag in PLAIN} | {"labels": LABELS.value}
+    plain = {flag.name: flag.value for flag in PLAIN}
     chunk, shard = (parse_sides(flag.name, flag.value) for flag in (CHUNK, SHARD))
     volume = ingest_part(INPUT.value, output, chunk=chunk, shard=shard, progress=bar.reach, say=print, **plain)
     bar.close()
