@@ -104,7 +104,7 @@ class Optimizer:
     decay_steps: int = 0  # steps until the cosine ends; 0: train.num_steps
     weight_decay: float = 1e-4  # decoupled, on convolution kernels alone
     clip_norm: float = 1.0  # global gradient norm above which gradients are scaled down; 0: never
-    average: float = 0.0  # decay of a running average of the parameters, used in place of them when not training; 0: none
+    average: float = 0.0  # decay of a running average of the parameters, which evaluation and prediction use; 0: none
     accumulation: int = 1  # a batch is worked on in so many parts, one after the other
 
 

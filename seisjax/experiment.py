@@ -97,12 +97,29 @@ def open_survey(config: Experiment) -> Survey:
     _check_classes(volume, config)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
-    if config.model.vertical_position and volume.axes[-1].name in data.directions:
-        raise UserError(
-            f"model.vertical_position: sections across {volume.axes[-1].name} (data.directions) have no vertical; "
-            "switch it off or leave that direction out"
-        )
+    if volume.axes[-1].name in data.directions:
+        _check_horizontal(config, volume.axes[-1].name)
     return Survey(volume, regions, tuple(data.window), _padded(config), volume.class_names(data.labels))
+
+
+def _check_horizontal(config: Experiment, vertical: str) -> None:
+    """Raise UserError where something is asked for that means nothing on a section across the vertical axis."""
+    augment, data = config.augment, config.data
+    asked = {
+        "model.vertical_position": config.model.vertical_position,
+        "data.normalization='trace'": data.normalization == "trace",
+        "data.agc": data.agc,
+        **{
+            f"augment.{name}": getattr(augment, name)
+            for name in ("time_shift", "time_stretch", "trace_dropout", "frequency", "depth_gain")
+        },
+    }
+    for setting, value in asked.items():
+        if value:
+            raise UserError(
+                f"{setting}: works along traces, which sections across {vertical} do not have; "
+                f"switch it off or take {vertical} out of data.directions"
+            )
 
 
 def _check_axes(volume: Volume, field: str, names: Sequence[str]) -> None:

@@ -49,7 +49,8 @@ ONLY_IN = {
     "seisjax.config": {"seisjax.experiment", "seisjax.commands", "seisjax.config_flags", "configs", "launch"},
 }
 NO_PRIVATE_MODULES_OF = {"jax", "jaxlib", "flax", "grain", "optax", "orbax", "tensorstore"}
-DISTRIBUTIONS = {"absl": "absl-py", "openzgy": "pyzgy", "orbax": "orbax-checkpoint"}  # where the import has another name
+# Where the import has another name.
+DISTRIBUTIONS = {"absl": "absl-py", "openzgy": "pyzgy", "orbax": "orbax-checkpoint"}
 LINES_OF_A_COMMAND = 80
 LINES_OF_A_FUNCTION = 64  # "about 60", docstring included
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from seisjax.augment import Augmentation
-from seisjax.reporting.figures import _NO_DATA, _add_legend, _draw_classes, _imshow, _save, _section
+from seisjax.reporting.figures import NO_DATA, add_legend, draw_classes, imshow, plane, save
 
 _DRAWS = 16  # of each kind, of which the one that changes most is shown
 _COLUMNS = 4
@@ -73,20 +73,20 @@ def draw_augmentations(
     panels = figure.subplots(rows, columns, squeeze=False)
     finite = np.abs(image[np.isfinite(image)])
     limit = float(np.percentile(finite, 99)) if finite.size else 0.0
-    gray = matplotlib.colormaps["gray"].with_extremes(bad=_NO_DATA)
+    gray = matplotlib.colormaps["gray"].with_extremes(bad=NO_DATA)
     for number, (panel, (name, (values, classes))) in enumerate(zip(panels.flat, shown.items(), strict=False)):
-        amplitudes, veil = _section(values, axes_names), _section(classes, axes_names)
+        amplitudes, veil = plane(values, axes_names), plane(classes, axes_names)
         amplitudes = amplitudes._replace(values=np.ma.masked_invalid(amplitudes.values))
-        _imshow(panel, amplitudes, cmap=gray, vmin=-(limit or 1.0), vmax=limit or 1.0)
-        _draw_classes(panel, veil, class_names, "none", alpha=0.35)
+        imshow(panel, amplitudes, cmap=gray, vmin=-(limit or 1.0), vmax=limit or 1.0)
+        draw_classes(panel, veil, class_names, "none", alpha=0.35)
         panel.set_title(name, fontsize=10)
         if number:
             panel.set(xlabel="", ylabel="")
     for panel in panels.flat[len(shown) :]:
         panel.set_visible(False)
     figure.suptitle(title, fontsize=11)
-    _add_legend(figure, class_names, image)
-    _save(figure, path)
+    add_legend(figure, class_names, image)
+    save(figure, path)
 
 
 def _strongest(augmentation: Augmentation, image: np.ndarray, label: np.ndarray, seed: int) -> Example:

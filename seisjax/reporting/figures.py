@@ -22,7 +22,7 @@ from seisjax.files import beside
 from seisjax.geometry import Axis
 
 _IGNORED = "#9A9A9A"  # samples without a label
-_NO_DATA = "#FBEBC8"  # samples without an amplitude
+NO_DATA = "#FBEBC8"  # samples without an amplitude
 _DPI = 130
 _MAX_EXAMPLES = 4
 _MAX_SAMPLES = 1500  # drawn along a side; a longer one is thinned
@@ -53,17 +53,17 @@ def first_batch(
     count = min(len(images), _MAX_EXAMPLES)
     figure, grid = _grid(count, 3)
     for row in range(count):
-        image, truth = _section(images[row], axes_names), _section(labels[row], axes_names)
-        _draw_amplitude(grid[row, 0], image)
-        _draw_classes(grid[row, 1], truth, class_names)
+        image, truth = plane(images[row], axes_names), plane(labels[row], axes_names)
+        draw_amplitude(grid[row, 0], image)
+        draw_classes(grid[row, 1], truth, class_names)
         grid[row, 1].set_title(_shares(labels[row], class_names), fontsize=9)
         _draw_histogram(grid[row, 2], images[row])
     _name_columns(grid, ("input", "label", ""))
     window = f"{' x '.join(map(str, labels.shape[1:]))} samples ({', '.join(axes_names)})"
     where = f", from {region}" if region else ""
     figure.suptitle(f"{title}: {count} of {len(images)} windows of\n{window}{where}", fontsize=11)
-    _add_legend(figure, class_names, images[:count], labels[:count])
-    _save(figure, path)
+    add_legend(figure, class_names, images[:count], labels[:count])
+    save(figure, path)
 
 
 def panels(
@@ -95,16 +95,16 @@ def panels(
         columns.append(f"probability of {class_names[-1] if len(class_names) == 2 else 'the predicted class'}")
     figure, grid = _grid(count, len(columns))
     for row in range(count):
-        _draw_amplitude(grid[row, 0], _section(images[row], axes_names))
-        _draw_classes(grid[row, 1], _section(labels[row], axes_names), class_names)
-        _draw_classes(grid[row, 2], _section(predictions[row], axes_names), class_names)
+        draw_amplitude(grid[row, 0], plane(images[row], axes_names))
+        draw_classes(grid[row, 1], plane(labels[row], axes_names), class_names)
+        draw_classes(grid[row, 2], plane(predictions[row], axes_names), class_names)
         if probability is not None:
-            drawn = _imshow(grid[row, 3], _section(probability[row], axes_names), cmap="viridis", vmin=0, vmax=1)
+            drawn = imshow(grid[row, 3], plane(probability[row], axes_names), cmap="viridis", vmin=0, vmax=1)
             figure.colorbar(drawn, ax=grid[row, 3], shrink=0.9, pad=0.02)
     _name_columns(grid, columns)
     figure.suptitle(title, fontsize=11)
-    _add_legend(figure, class_names, images[:count], labels[:count])
-    _save(figure, path)
+    add_legend(figure, class_names, images[:count], labels[:count])
+    save(figure, path)
 
 
 def loss_curves(path: Path, metrics_jsonl: Path) -> None:
@@ -132,7 +132,7 @@ def loss_curves(path: Path, metrics_jsonl: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def section(
@@ -160,24 +160,24 @@ def section(
     count = 1 + len(overlays)
     figure = Figure(figsize=(min(5.2 * count, 16), 4.8), layout="constrained")
     grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
-    image = _Section(amplitude, axes[0].name, axes[1].name)
+    image = Plane(amplitude, axes[0].name, axes[1].name)
     extent = (*edges(axes[0]), *reversed(edges(axes[1])))
     for panel, (name, classes) in zip(grid, {"amplitude": None, **overlays}.items(), strict=True):
-        drawn = _draw_amplitude(panel, image, extent=extent)
+        drawn = draw_amplitude(panel, image, extent=extent)
         if classes is None:
             figure.colorbar(drawn, ax=panel, shrink=0.7, pad=0.02, label=f"amplitude ({unit})" if unit else "")
         else:
             shown = np.ma.masked_where(~np.isfinite(amplitude) | (classes == IGNORE), classes)
-            _draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=extent)
+            draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=extent)
         panel.set_title(name, fontsize=11)
         panel.set(xlabel=axis_label(axes[0]), ylabel=axis_label(axes[1]) if panel is grid[0] else "")
     figure.suptitle(title, fontsize=12)
     if overlays:
-        _add_legend(figure, class_names, amplitude)
-    _save(figure, path)
+        add_legend(figure, class_names, amplitude)
+    save(figure, path)
 
 
-class _Section(NamedTuple):
+class Plane(NamedTuple):
     """A plane of samples (horizontal, vertical) and the names of its axes."""
 
     values: np.ndarray
@@ -185,7 +185,7 @@ class _Section(NamedTuple):
     vertical: str
 
 
-def _section(window: np.ndarray, names: Sequence[str]) -> _Section:
+def plane(window: np.ndarray, names: Sequence[str]) -> Plane:
     """The plane of a window to draw: sides of 1 and the channel left out; of three axes the middle along the first."""
     values = window[..., 0] if window.ndim == len(names) + 1 else window
     if sum(side > 1 for side in values.shape) > 2:
@@ -193,32 +193,30 @@ def _section(window: np.ndarray, names: Sequence[str]) -> _Section:
     keep = [i for i, side in enumerate(values.shape) if side > 1]
     keep = sorted({*keep, *[i for i in reversed(range(values.ndim)) if i not in keep][: 2 - len(keep)]})
     values = values.reshape([values.shape[i] for i in keep])
-    return _Section(values, names[keep[0]], names[keep[1]])
+    return Plane(values, names[keep[0]], names[keep[1]])
 
 
-def _draw_amplitude(axes: Axes, image: _Section, **options: Any) -> Any:
+def draw_amplitude(axes: Axes, image: Plane, **options: Any) -> Any:
     """Grey, white for positive; the range is set by the 1st and 99th percentiles, about zero where the values are."""
     values = image.values.astype(np.float32)
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, (1, 99)) if finite.size else (-1.0, 1.0)
     if low < 0 < high:
         low, high = -max(-low, high), max(-low, high)
-    colors = matplotlib.colormaps["gray"].with_extremes(bad=_NO_DATA)
-    return _imshow(
+    colors = matplotlib.colormaps["gray"].with_extremes(bad=NO_DATA)
+    return imshow(
         axes, image._replace(values=np.ma.masked_invalid(values)), cmap=colors, vmin=low, vmax=high, **options
     )
 
 
-def _draw_classes(
-    axes: Axes, image: _Section, class_names: Sequence[str], ignored: str = _IGNORED, **options: Any
-) -> Any:
+def draw_classes(axes: Axes, image: Plane, class_names: Sequence[str], ignored: str = _IGNORED, **options: Any) -> Any:
     colors = ListedColormap(class_colors(len(class_names))).with_extremes(bad=ignored)
     norm = BoundaryNorm(np.arange(len(class_names) + 1) - 0.5, len(class_names))
     values = np.ma.masked_equal(image.values, IGNORE)
-    return _imshow(axes, image._replace(values=values), cmap=colors, norm=norm, interpolation="nearest", **options)
+    return imshow(axes, image._replace(values=values), cmap=colors, norm=norm, interpolation="nearest", **options)
 
 
-def _imshow(axes: Axes, image: _Section, **options: Any) -> Any:
+def imshow(axes: Axes, image: Plane, **options: Any) -> Any:
     width, height = image.values.shape
     values = image.values[:: -(-width // _MAX_SAMPLES), :: -(-height // _MAX_SAMPLES)]
     axes.set(xlabel=f"{image.horizontal} (sample)", ylabel=f"{image.vertical} (sample)")
@@ -292,17 +290,17 @@ def _name_columns(grid: np.ndarray, names: Sequence[str]) -> None:
         axes.tick_params(labelleft=False)
 
 
-def _add_legend(
+def add_legend(
     figure: Figure, class_names: Sequence[str], amplitudes: np.ndarray, labels: np.ndarray | None = None
 ) -> None:
     patches = [Patch(color=c, label=n) for c, n in zip(class_colors(len(class_names)), class_names, strict=True)]
     if labels is not None and (labels == IGNORE).any():
         patches.append(Patch(color=_IGNORED, label="no label"))
     if not np.isfinite(amplitudes).all():
-        patches.append(Patch(color=_NO_DATA, label="no data"))
+        patches.append(Patch(color=NO_DATA, label="no data"))
     figure.legend(handles=patches, loc="outside lower center", ncols=min(len(patches), 6), frameon=False, fontsize=9)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     with beside(Path(path)) as partial:
         figure.savefig(partial, format="png", dpi=_DPI)

@@ -15,7 +15,7 @@ from seisjax.conventions import AMPLITUDE, IGNORE, class_colors
 from seisjax.files import beside, write_json
 from seisjax.geometry import Axis
 from seisjax.reporting import survey_scan as scan
-from seisjax.reporting.figures import _NO_DATA, _draw_amplitude, _draw_classes, _save, _Section, axis_label, edges
+from seisjax.reporting.figures import NO_DATA, Plane, axis_label, draw_amplitude, draw_classes, edges, save
 from seisjax.volumes import ArrayStatistics, Volume
 from seisjax.volumes.store import local_path
 
@@ -55,7 +55,7 @@ def write_report(volume: Volume, folder: Path, *, max_tiles: int = 64, progress:
     if any(sum(counts.values()) for counts in classes.values()):
         figures["classes"] = _draw_shares(classes)
     for name, figure in figures.items():
-        _save(figure, folder / f"{name}.png")
+        save(figure, folder / f"{name}.png")
     write_json(folder / "report.json", facts)
     rows = _rows(facts)
     with beside(folder / "report.md") as partial:
@@ -251,13 +251,13 @@ def _draw_traces(volume: Volume, traces: scan.Traces) -> Figure:
     else:
         extent = (*edges(axes[1]), *edges(axes[0]))
         shown = np.ma.masked_equal(traces.cells, 0)
-        colors = matplotlib.colormaps["viridis_r"].with_extremes(bad=_NO_DATA)
+        colors = matplotlib.colormaps["viridis_r"].with_extremes(bad=NO_DATA)
         options: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "aspect": "auto"}
         drawn = panels[0].imshow(shown, extent=extent, cmap=colors, vmin=0, vmax=greatest, **options)
         panels[0].set(xlabel=axis_label(axes[1]), ylabel=axis_label(axes[0]))
         figure.colorbar(drawn, ax=panels[0], label=what, shrink=0.8)
         if not traces.cells.all():
-            figure.legend(handles=[Patch(color=_NO_DATA, label="none")], loc="outside lower center", frameon=False)
+            figure.legend(handles=[Patch(color=NO_DATA, label="none")], loc="outside lower center", frameon=False)
     panels[0].set_title(f"{traces.live:,} of {traces.count:,} traces live" if traces.of else f"{traces.count:,} traces")
     if traces.places:
         _draw_places(panels[1], traces, greatest)
@@ -359,13 +359,13 @@ def _draw_plane(axes: Axes, plane: scan.Plane, layer: str, volume: Volume) -> No
     horizontal, vertical = plane.axes
     extent = (*edges(horizontal), *reversed(edges(vertical)))
     if plane.amplitude is not None:
-        _draw_amplitude(axes, _Section(plane.amplitude, horizontal.name, vertical.name), extent=extent)
+        draw_amplitude(axes, Plane(plane.amplitude, horizontal.name, vertical.name), extent=extent)
     if layer:
         labels, bare = plane.labels[layer], plane.amplitude is None
         missing = np.zeros_like(labels, bool) if plane.amplitude is None else np.isnan(plane.amplitude)
-        shown = _Section(np.ma.masked_where(missing | (labels == IGNORE), labels), horizontal.name, vertical.name)
+        shown = Plane(np.ma.masked_where(missing | (labels == IGNORE), labels), horizontal.name, vertical.name)
         options = {} if bare else {"ignored": "none", "alpha": 0.5}
-        _draw_classes(axes, shown, _class_names(volume, layer), extent=extent, **options)
+        draw_classes(axes, shown, _class_names(volume, layer), extent=extent, **options)
     axes.set(xlabel=axis_label(horizontal), ylabel=axis_label(vertical))
     axes.set_title(", ".join(filter(None, (layer or "amplitude", plane.where))), fontsize=10)
 

@@ -55,7 +55,7 @@ def test_every_example_has_its_panel(tmp_path: Path, shape: tuple[int, ...], cou
     examples = {f"kind {i}": (image, label) for i in range(count)}
     draw_augmentations(path, image, label, examples, AXES[-len(shape) :], ("noise", "event"), title="title")
     picture = imread(path)[..., :3]
-    missing = (np.abs(picture - to_rgb(figures._NO_DATA)) < 0.01).all(-1)
+    missing = (np.abs(picture - to_rgb(figures.NO_DATA)) < 0.01).all(-1)
     rows, columns = missing[:-20].any(1), missing[:-20].any(0)  # the legend aside
     runs = [int((np.diff(np.pad(line, 1).astype(int)) == 1).sum()) for line in (rows, columns)]
     assert runs == [-(-(count + 1) // 4), min(count + 1, 4)]

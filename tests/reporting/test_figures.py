@@ -60,7 +60,7 @@ def test_first_batch_shows_what_is_missing(tmp_path: Path) -> None:
     images[:, :, :8] = np.nan
     labels[:, :, :16] = IGNORE
     figures.first_batch(gaps, images, labels, ("example", "receiver", "time"), NAMES)
-    for color in (figures._IGNORED, figures._NO_DATA):
+    for color in (figures._IGNORED, figures.NO_DATA):
         assert len(rows_of(gaps, color)) > len(rows_of(whole, color)) + 3000
 
 
