@@ -90,14 +90,11 @@ def ingest_part(
         reader = stack.enter_context(open_reader(paths, **options)) if paths else None
         label_sets = _open_labels(stack, reader, labels, label_name, class_names, options)
         survey = Survey(reader, label_sets, dtype, sections)
-        for one in label_sets:
-            _check_same_grid(survey.axes, one.reader)
         survey.lay_out(chunk, shard)
         check_free(str(local_path(str(output)) or output), overwrite)
-        wanted = {"--input": _signature(paths), "--labels": _signature([str(labels)] if labels else [])}
-        wanted |= {f"--{name}": value for name, value in options.items() if value}
-        wanted |= {"--dtype": dtype, "--chunk": survey.chunk, "--shard": survey.shard, "--sections": list(sections)}
-        wanted |= {"--label_name": label_name, "--class_names": list(class_names)}
+        wanted = {**options, "input": _signature(paths), "labels": _signature([str(labels)] if labels else [])}
+        wanted |= {"dtype": dtype, "chunk": survey.chunk, "shard": survey.shard, "sections": list(sections)}
+        wanted |= {"label_name": label_name, "class_names": list(class_names)}
         work = _Work(str(output), wanted, num_processes, process_id, overwrite, progress, say)
         stack.callback(work.release)
         try:
@@ -143,6 +140,8 @@ def _open_labels(
         names = [name.strip() for name in class_names]
         if not names and isinstance(opened, LabelsReader):
             names = opened.class_names
+        if reader:
+            _check_same_grid(reader.axes, opened)
         found.append(Labels(LABELS_PREFIX + label_name, opened, names))
     if isinstance(reader, VolumeReader):
         carried = [LabelsReader(reader.volume, name) for name in reader.volume.label_names()]

@@ -38,7 +38,7 @@ class Plan:
             before, now = found["wanted"].get(name), self._wanted.get(name)
             if before != now:
                 raise UserError(
-                    f"{self._place}: was begun with {name}={_short(before)}, now it is {_short(now)}; give the same "
+                    f"{self._place}: was begun with --{name}={_short(before)}, now it is {_short(now)}; give the same "
                     "command again to go on, or --overwrite to start anew"
                 )
         self.teams = found["teams"]

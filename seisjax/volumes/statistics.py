@@ -232,6 +232,12 @@ class StreamingStatistics:
             raise ValueError(f"pieces of {moments.count} samples where {self.count} were seen")
         self.moments = moments
 
+    def values(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rising values (float64) and how many samples lie at each; the middle of a bin stands for what it holds."""
+        self._count_waiting()
+        low, high = self._edges(self._keys)
+        return (low.astype(np.float64) + high) / 2, self._counts.copy()
+
     def quantile(self, share: float) -> float:
         """The value below which `share` of the samples lie, as numpy.quantile (linear); NaN where there are none."""
         if not self.count:
