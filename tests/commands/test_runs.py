@@ -1,7 +1,9 @@
 """Whole runs in this process: resuming, devices, accumulation, labels, scores."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,17 +13,25 @@ from seisjax import experiment
 from seisjax.commands.evaluate import evaluate
 from seisjax.commands.load import load
 from seisjax.commands.plan import plan
+from seisjax.commands.scoring import run_evaluation
 from seisjax.commands.train import train
 from seisjax.config import Experiment
 from seisjax.data import training_batches
 from seisjax.errors import UserError
+from seisjax.geometry import Box
+from seisjax.training.state import averaged
+from seisjax.volumes import create_volume, open_volume
+
+
+def by_name(params: Any) -> dict[str, np.ndarray]:
+    """Parameters by name."""
+    leaves = jax.tree_util.tree_flatten_with_path(params)[0]
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def parameters(workdir: Path, checkpoint: str = "last") -> dict[str, np.ndarray]:
     """The parameters of a run's checkpoint by name."""
-    state = load(workdir, checkpoint).state
-    leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return by_name(load(workdir, checkpoint).state["params"])
 
 
 def distance(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> float:
@@ -54,8 +64,7 @@ def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
     for _ in range(steps):
         state, _ = segmenter.train_step(state, next(batches))
     batches.close()
-    leaves = jax.tree_util.tree_flatten_with_path(state["params"])[0]
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    return by_name(state["params"])
 
 
 def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp_path: Path):
@@ -136,6 +145,58 @@ def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     assert "trained 2 steps" in train(config, tmp_path / "run", "train")
 
 
+def test_all_that_helps_with_few_labels_trains_resumes_and_is_used(config: Experiment, tmp_path: Path):
+    """Balanced draws over two regions, robust traces, every augmentation, a weighted deep loss, averaging."""
+    config.data.sampling, config.data.class_shares = "balanced", (1.0, 2.0, 1.0)
+    config.data.train, config.data.train_weights = (
+        "inline:100-103,crossline:300-319;inline:108,crossline:300-319",
+        (1, 1),
+    )
+    config.data.normalization, config.data.robust = "trace", True
+    config.augment.time_shift, config.augment.time_stretch, config.augment.warp = 2.0, 0.1, 1.0
+    config.augment.trace_dropout, config.augment.frequency, config.augment.depth_gain = 0.2, 0.3, 0.3
+    config.loss.name, config.loss.class_weighting = "focal+generalized_dice", "inverse_sqrt"
+    config.loss.boundary_weight, config.model.deep_supervision = 2.0, 1
+    config.optimizer.average = 0.9
+    config.train.figures = True
+    train(config, tmp_path / "unbroken", "train")
+    assert (tmp_path / "unbroken" / "figures" / "augmentation.png").stat().st_size > 10_000
+    config.optimizer.decay_steps = 12
+    for stop in (7, 12):
+        config.train.num_steps = stop
+        train(config, tmp_path / "broken", "train")
+    whole, broken = (load(tmp_path / name, "last") for name in ("unbroken", "broken"))
+    for a, b in zip(*(jax.tree.leaves(averaged(run.state)) for run in (whole, broken)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(whole.record["fit"]["class_weights"]) == 3
+    assert distance(*(by_name(whole.state[key]) for key in ("params", "average"))) > 1e-4
+    evaluate(tmp_path / "unbroken", "test", "last")
+    scores = json.loads((tmp_path / "unbroken" / "evaluation_test.json").read_text())
+    # What is scored is the average: the network itself, put in its place, scores otherwise.
+    itself = dataclasses.replace(whole, state=whole.state | {"average": whole.state["params"]})
+    other, _ = run_evaluation(config, itself.survey, itself.segmenter, itself.state, "test", baselines=False)
+    assert other["loss"] != scores["loss"]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "grid", "balanced", "blocks"])
+def test_sections_in_several_directions_train_together(config: Experiment, tmp_path: Path, sampling: str):
+    config.data.window, config.data.directions = (1, 8, 8), ("inline", "crossline", "time")
+    config.data.sampling, config.augment.noise, config.data.split_gap = sampling, 0.0, 0
+    config.train.num_steps = 4
+    assert "trained 4 steps" in train(config, tmp_path / "run", "train")
+
+
+def test_labels_of_another_volume_train_alike(config: Experiment, tmp_path: Path):
+    survey = open_volume(config.data.volume)
+    labels = survey.read("labels_facies", Box.whole(survey.shape))
+    with create_volume(tmp_path / "labels.zarr", survey.axes, dtype=None, chunk=(4, 16, 36)) as volume:
+        volume.add_array("labels_picked", values=labels, attributes={"class_names": survey.class_names("facies")})
+    own = one_step(config, steps=2)
+    config.data.labels, config.data.labels_volume = "picked", str(tmp_path / "labels.zarr")
+    other = one_step(config, steps=2)
+    assert all(np.array_equal(own[name], other[name]) for name in own)
+
+
 def test_plan_writes_nothing_and_names_the_numbers(config: Experiment):
     text = plan(config)
     assert "(8, 1, 16, 36, 1)" in text
@@ -159,6 +220,9 @@ def test_plan_writes_nothing_and_names_the_numbers(config: Experiment):
         ("mesh.space_axis", "depth", "depth"),
         ("optimizer.accumulation", 3, "accumulation"),
         ("loss.class_weights", (1.0,), "class_weights"),
+        ("data.train_weights", (1.0, 2.0), "train_weights"),
+        ("data.directions", ("inline", "xline"), "xline"),
+        ("data.labels_volume", "nowhere.zarr", "nowhere.zarr"),
         ("train.num_steps", 0, "train.num_steps"),
     ],
 )
