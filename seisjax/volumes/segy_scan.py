@@ -162,10 +162,10 @@ def _rank(proposal: Proposal) -> tuple:
     return many, habit >= _NUM_STANDARD, habit == len(habits), *fullness, -len(chosen), -sum(chosen)
 
 
-def describe_proposal(traces: TraceList) -> str:
-    """The best axes and why, in one line; "" where nothing spans a grid."""
+def describe_proposal(traces: TraceList, refused: Mapping[str, int]) -> str:
+    """The best axes and why, in one line; "" where nothing spans a grid but those that were `refused`."""
     _, proposals = scan(traces)
-    if not proposals:
+    if not proposals or proposals[0].header_bytes == refused:
         return ""
     best = proposals[0]
     return f"the scan proposes {best}{_duplicates_flag(best.shared)} ({best.reasons})"

@@ -65,7 +65,7 @@ def open_segy(
         try:
             grid = build_grid(traces, wanted, vertical, **options)
         except UserError as error:
-            proposal = describe_proposal(traces) if axes is None else ""
+            proposal = describe_proposal(traces, wanted) if axes is None else ""
             if not proposal:
                 raise
             raise UserError(f"{error}; without --axes it is taken for a 3-D stack: {proposal}") from error

@@ -59,7 +59,8 @@ def open_reader(
     path = str(local_path(path) or path)
     if kind == "zgy":
         return ZgyReader(path, vertical)
-    options: dict[str, Any] = {"axes": None if like else _named(axes), "vertical": vertical, "interval": interval, "like": like}
+    options: dict[str, Any] = {"axes": None if like else _named(axes), "vertical": vertical}
+    options |= {"interval": interval, "like": like}
     if kind == "npy":
         return open_npy(path, **options)
     path, dataset = split_dataset(path, dataset)
