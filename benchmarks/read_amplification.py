@@ -95,7 +95,7 @@ def measure(path: str, window: Sequence[int], kind: str, directions: Sequence[st
         overhang=0.125,
         directions=directions,
         batch_size=batch_size,
-        cache_mebibytes=CACHE.value,
+        block_mebibytes=CACHE.value // 2,
     )
     source = WindowSource(volume, LABELS, sampler, window, labelled_only=True)
     read_before = bytes_read()

@@ -30,6 +30,7 @@ class Data:
     sampling: str = "uniform"  # training windows: "uniform" draws anywhere, "grid" shuffles a fixed tiling,
     # "balanced" draws around labelled samples of each class alike, "blocks" reads a few blocks of chunks at a time
     class_shares: tuple[float, ...] = ()  # "balanced": share of the windows drawn around each class; empty: all alike
+    block_mebibytes: int = 128  # "blocks": room for the decoded chunks of the blocks open at once, MiB a process
     train_weights: tuple[float, ...] = ()  # share of the windows drawn from each region of data.train; empty: by size
     directions: tuple[str, ...] = ()  # axes that training sections are cut across, drawn alike; empty: as data.window
     overhang: float = 0.125  # share of a window's side (if longer than 1) that a uniform draw may reach past its region
@@ -186,6 +187,7 @@ _AT_LEAST = {
     "data.num_threads": 1,
     "data.prefetch": 1,
     "data.cache_mebibytes": 0,
+    "data.block_mebibytes": 1,
     "augment.polarity": 0,
     "augment.gain": 0,
     "augment.noise": 0,
@@ -265,6 +267,11 @@ def validate(experiment: Experiment) -> None:
         raise UserError(
             f"config.optimizer.accumulation={optimizer.accumulation} does not divide "
             f"config.data.batch_size={data.batch_size}; choose a divisor"
+        )
+    if data.sampling == "blocks" and data.cache_mebibytes < 2 * data.block_mebibytes:
+        raise UserError(
+            f"config.data.cache_mebibytes={data.cache_mebibytes}: sampling by blocks reads chunks more than once below "
+            f"twice config.data.block_mebibytes={data.block_mebibytes}; set it to {2 * data.block_mebibytes} or more"
         )
     _validate_loss(experiment)
     if experiment.mesh.data == 0:

@@ -324,7 +324,7 @@ def training_source(config: Experiment, survey: Survey) -> WindowSource:
         directions=data.directions,
         class_shares=data.class_shares,
         batch_size=data.batch_size,
-        cache_mebibytes=data.cache_mebibytes,
+        block_mebibytes=data.block_mebibytes,
     )
     return WindowSource(survey.volume, data.labels, sampler, survey.padded, labelled_only=True)
 

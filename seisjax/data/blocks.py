@@ -36,8 +36,9 @@ class BlockWindows(Blind):
 
     In a pass over a part each sample of the volume comes at most once, but for windows without a label, which are
     replaced by others: of the same block at first, then of any. So it suits regions that are labelled densely. Blocks
-    are as small as hardly costs more reading; those that are open fit in half of the cache (the other half is for the
-    passes from an end of the region that is no border of chunks, whose blocks touch more).
+    are as small as hardly costs more reading, and the chunks of those that are open fit in `block_mebibytes`. The cache
+    that holds them should be twice as large: in passes from an end of the region that is no border of chunks, blocks
+    touch more of them.
 
     Args:
       volume: what is read.
@@ -46,7 +47,7 @@ class BlockWindows(Blind):
       window: sides of the samples as they are handed out.
       seed: the run's.
       batch_size: samples of a global batch.
-      cache_mebibytes: decoded chunks kept by the process.
+      block_mebibytes: room for the decoded chunks of the open blocks; other room, other blocks.
 
     Raises UserError where the blocks do not fit the cache, or a region has too few of them.
     """
@@ -62,7 +63,7 @@ class BlockWindows(Blind):
         *,
         seed: int,
         batch_size: int,
-        cache_mebibytes: int,
+        block_mebibytes: int,
     ) -> None:
         self.window = window
         self._seed = seed
@@ -75,7 +76,7 @@ class BlockWindows(Blind):
         labelled = None if labels is None else _LabelledChunks(volume, labels)
         chunk = volume.arrays[AMPLITUDE].chunk
         choices = [_choices(r, w, chunk) for r, w in zip(regions, windows, strict=True)]
-        for parts in self._fitting(choices, volume, labels, cache_mebibytes):
+        for parts in self._fitting(choices, volume, labels, block_mebibytes):
             self._parts = [
                 _Part(lattice, number, slots, seed, labelled)
                 for number, (lattice, slots) in enumerate(zip(parts, open_slots, strict=True))
@@ -108,21 +109,22 @@ class BlockWindows(Blind):
         return step * self.lanes + lane, position
 
     def _fitting(
-        self, choices: "list[list[_Blocks]]", volume: Volume, labels: str | None, cache_mebibytes: int
+        self, choices: "list[list[_Blocks]]", volume: Volume, labels: str | None, block_mebibytes: int
     ) -> "list[tuple[_Blocks, ...]]":
-        """The lattices whose open blocks fit in half of the cache, the best first."""
+        """The lattices whose open blocks fit, the best first."""
         names = [AMPLITUDE] if labels is None else [AMPLITUDE, LABELS_PREFIX + labels]
         itemsize = sum(volume.arrays[name].dtype.itemsize for name in names)
 
         def fitting(mebibytes: int) -> list[tuple[_Blocks, ...]]:
-            return _by_cost(choices, self._turns.counts, mebibytes * 2**19 / self.lanes / itemsize)
+            return _by_cost(choices, self._turns.counts, mebibytes * 2**20 / self.lanes / itemsize)
 
-        found = fitting(cache_mebibytes)
+        found = fitting(block_mebibytes)
         if not found:
-            enough = next(2**i for i in itertools.count(6) if fitting(2**i))
+            enough = next(2**i for i in itertools.count(5) if fitting(2**i))
             raise UserError(
-                f"data.sampling='blocks': {self.lanes} blocks open at once do not fit in half of data.cache_mebibytes="
-                f"{cache_mebibytes}; set it to {enough} or make data.window smaller"
+                f"data.sampling='blocks': {self.lanes} blocks open at once do not fit in data.block_mebibytes="
+                f"{block_mebibytes}; set it to {enough}, data.cache_mebibytes to {2 * enough}, or make data.window "
+                "smaller"
             )
         return found
 

@@ -24,7 +24,7 @@ def make_sampler(
     directions: Sequence[str] = (),
     class_shares: Sequence[float] = (),
     batch_size: int = 1,
-    cache_mebibytes: int = 256,
+    block_mebibytes: int = 128,
 ) -> Sampler:
     """The endless sampler of training windows that `data.sampling` names.
 
@@ -40,7 +40,7 @@ def make_sampler(
       directions: axes that sections are cut across, drawn alike; empty: the window as it is.
       class_shares: for "balanced": share of the windows drawn around each class; empty: all alike.
       batch_size: for "blocks": samples of a global batch.
-      cache_mebibytes: for "blocks": decoded chunks kept by the process.
+      block_mebibytes: for "blocks": room for the decoded chunks of the blocks that are open at once.
 
     Raises UserError for an unknown kind and for options that do not fit.
     """
@@ -57,7 +57,7 @@ def make_sampler(
     parts = [(region, cut, size) for region, size in zip(regions, sizes, strict=True) if size > 0 for cut in windows]
     boxes, cuts, shares = zip(*parts, strict=True)
     if kind == "blocks":
-        options = {"seed": seed, "batch_size": batch_size, "cache_mebibytes": cache_mebibytes}
+        options = {"seed": seed, "batch_size": batch_size, "block_mebibytes": block_mebibytes}
         return BlockWindows(volume, labels, boxes, cuts, shares, shape, **options)
     if kind == "uniform":
         samplers = [UniformWindows(r, cut, seed, overhang, i) for i, (r, cut, _) in enumerate(parts)]

@@ -32,9 +32,9 @@ def volume() -> Volume:
     return make_volume("memory://blocks/plain/", (60, 70, 50))
 
 
-def sampler_of(volume, regions, window, *, labels=None, batch_size=8, cache=1, **options) -> BlockWindows:
+def sampler_of(volume, regions, window, *, labels=None, batch_size=8, room=0.5, **options) -> BlockWindows:
     regions = [regions] if isinstance(regions, Box) else regions
-    options = {"seed": 2, "overhang": 0.0, "batch_size": batch_size, "cache_mebibytes": cache, **options}
+    options = {"seed": 2, "overhang": 0.0, "batch_size": batch_size, "block_mebibytes": room, **options}
     sampler = make_sampler("blocks", volume=volume, labels=labels, regions=regions, window=window, **options)
     assert isinstance(sampler, BlockWindows)
     return sampler
@@ -53,7 +53,7 @@ def cases(draw):
 def test_each_sample_comes_at_most_once_a_pass_and_a_batch_from_many_blocks(volume, case):
     region, window, batch_size = case
     try:
-        sampler = sampler_of(volume, region, window, batch_size=batch_size, cache=64)
+        sampler = sampler_of(volume, region, window, batch_size=batch_size, room=32)
     except UserError as error:
         assume("fewer than" not in str(error))
         raise
@@ -105,7 +105,7 @@ def test_hardly_more_is_read_than_is_used(tmp_path, window):
     for kind in ("uniform", "blocks"):
         options = {"labels": None, "regions": [whole], "seed": 0, "overhang": 0.0, "batch_size": 8}
         fresh = open_volume(volume.url)
-        sampler = make_sampler(kind, volume=fresh, window=window, cache_mebibytes=16, **options)
+        sampler = make_sampler(kind, volume=fresh, window=window, block_mebibytes=8, **options)
         source = WindowSource(fresh, None, sampler, window, labelled_only=False)
         before = bytes_read()
         for k in range(40):
@@ -134,7 +134,7 @@ def test_a_part_without_labels_is_left_out():
 
 def test_several_regions_and_directions_take_turns_by_blocks(volume):
     regions = [Box((0, 0, 0), (30, 70, 50)), Box((32, 0, 0), (28, 70, 50))]
-    sampler = sampler_of(volume, regions, (1, 16, 16), directions=("inline", "crossline"), weights=(3, 1), cache=4)
+    sampler = sampler_of(volume, regions, (1, 16, 16), directions=("inline", "crossline"), weights=(3, 1), room=2)
     assert len({int(np.prod(block)) for block in sampler.blocks}) == 1
     draws = [sampler.draw(i) for i in range(64 * 64)]
     share = np.mean([draw.region == regions[0] for draw in draws])

@@ -97,7 +97,7 @@ def test_sections_of_every_direction_are_laid_out_in_the_shape_of_the_window(cub
         ("balanced", {"regions": [Box((0, 0, 0), (5, 40, 60))]}, "no sample of labels 'facies' is labelled"),
         ("blocks", {"window": (1, 24, 60), "regions": [Box((6, 0, 0), (4, 24, 60))]}, "fewer than 8 windows side by"),
         ("blocks", {"regions": [Box((16, 0, 0), (4, 40, 60))]}, "fewer than 8 windows side by side with labels"),
-        ("blocks", {"cache_mebibytes": 0}, "8 blocks open at once do not fit .* set it to 64"),
+        ("blocks", {"block_mebibytes": 0}, "8 blocks open at once do not fit .* set it to 32"),
     ],
 )
 def test_what_does_not_fit_is_one_line(cube, kind, changes, message):
