@@ -43,9 +43,9 @@ def _patiently(path: str, read: Callable[[], _T]) -> _T:
     for wait in (*_WAITS, None):
         try:
             return read()
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: no such file; give the URL of a SEG-Y file") from error
         except Exception as error:
+            if _is_absent(error):
+                raise UserError(f"{path}: no such file; give the URL of a SEG-Y file") from error
             if wait is None:
                 tries = f"{len(_WAITS) + 1} times"
                 cause = " ".join(f"{type(error).__name__} {error}".split())[:200]
@@ -55,6 +55,12 @@ def _patiently(path: str, read: Callable[[], _T]) -> _T:
                 ) from error
             time.sleep(wait)
     raise AssertionError
+
+
+def _is_absent(error: Exception) -> bool:
+    # fsspec says "not found" of a web server that cannot be reached too; what it met stands behind.
+    behind = error.__cause__
+    return isinstance(error, FileNotFoundError) and (behind is None or getattr(behind, "status", 0) == 404)
 
 
 class RemoteBytes:
