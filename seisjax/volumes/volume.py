@@ -430,9 +430,7 @@ class Volume:
 
     def _write_label_index(self, name: str, counter: LabelCounter) -> None:
         info, label = self._info(name), name.removeprefix(LABELS_PREFIX)
-        classes = info.attributes.setdefault(
-            "class_names", _numbered(counter.counts.shape[-1])
-        )
+        classes = info.attributes.setdefault("class_names", _numbered(counter.counts.shape[-1]))
         _check_classes(f"{self.url}/{name}", counter.counts.shape[-1], len(classes))
         info.attributes.setdefault("class_colors", class_colors(len(classes)))
         counter.ensure(len(classes))
