@@ -1,6 +1,5 @@
 """SEG-Y out: the headers of a template with the samples of a volume."""
 
-import contextlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ import numpy as np
 
 from seisjax.conventions import TRACE_MASK
 from seisjax.errors import UserError, nearest
+from seisjax.files import beside
 from seisjax.geometry import Box, tiles
 from seisjax.volumes import Volume
 from seisjax.volumes.segy import (
@@ -59,21 +59,12 @@ def write_segy(
         target = replace(source, sample_format=_format_for(_dtype(volume, array_name), source.sample_format))
         columns = list(tiles(box, (*volume.arrays[array_name].shard[:-1], box.stop[-1])))
         kept = _kept_traces(volume, columns, traces, grid)
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-        try:
-            with partial.open("wb") as write:
-                write.write(_file_header(file_header(source), target, len(kept)))
-                for done, column in enumerate(columns, 1):
-                    _write_column(volume, array_name, column, (traces, grid, kept), (write.fileno(), target))
-                    if progress:
-                        progress(done, len(columns))
-            partial.replace(path)
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(f"{path}: cannot be written ({reason}); check its folder and space") from error
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+        with beside(path) as partial, partial.open("wb") as write:
+            write.write(_file_header(file_header(source), target, len(kept)))
+            for done, column in enumerate(columns, 1):
+                _write_column(volume, array_name, column, (traces, grid, kept), (write.fileno(), target))
+                if progress:
+                    progress(done, len(columns))
 
 
 def _template(volume: Volume, template: str | Path | None) -> str:

@@ -1,12 +1,11 @@
 """Volumes: what is written comes back, masked, padded and labelled; from files, memory and HTTP."""
 
 import functools
-import http.server
 import multiprocessing
 import pickle
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -257,44 +256,12 @@ def test_opening_reads_no_samples_and_the_cache_saves_reads(survey: Volume) -> N
         set_cache_size(256)
 
 
-class _RangeServer(http.server.BaseHTTPRequestHandler):
-    """Serves files, and parts of files as object stores do."""
-
-    folder: Path
-
-    def do_GET(self) -> None:
-        path, asked = self.folder / self.path.lstrip("/"), self.headers.get("Range")
-        if not path.is_file():
-            return self.send_error(404)
-        data = path.read_bytes()
-        first, last = asked.removeprefix("bytes=").split("-") if asked else ("0", "")
-        start = int(first) if first else len(data) - int(last)
-        stop = int(last) + 1 if first and last else len(data)
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
-        self.send_header("Content-Length", str(stop - start))
-        self.end_headers()
-        self.wfile.write(data[start:stop])
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def served(survey: Volume) -> Iterator[str]:
-    handler = type("Handler", (_RangeServer,), {"folder": Path(survey.url).parent})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/survey.zarr"
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_volume_is_read_over_http(served: str) -> None:
-    volume = open_volume(served)
-    np.testing.assert_array_equal(volume.read(AMPLITUDE, WHOLE), AMPLITUDES)
-    assert volume.label_index("facies").histogram.sum() == AMPLITUDES.size
+def test_a_volume_is_read_over_http(survey: Volume, serving: Callable[..., AbstractContextManager[str]]) -> None:
+    folder = Path(survey.url)
+    with serving(folder.parent) as url:
+        volume = open_volume(f"{url}/{folder.name}")
+        np.testing.assert_array_equal(volume.read(AMPLITUDE, WHOLE), AMPLITUDES)
+        assert volume.label_index("facies").histogram.sum() == AMPLITUDES.size
 
 
 def test_a_file_url_is_a_path(survey: Volume) -> None:
