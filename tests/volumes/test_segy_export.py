@@ -139,7 +139,10 @@ def test_ibm_floats_are_read_back_by_segyio():
     [
         ({"cdp": 21}, {21: np.arange(5, 29)}),
         ({"ffid": 9, "channel": 13}, {9: np.arange(24) // 6, 13: np.arange(24) % 6, 109: np.arange(24) // 6 * 8}),
-        ({"inline": 189, "crossline": 193, "offset": 37}, dict(zip((189, 193, 37), np.indices((2, 3, 4)), strict=True))),
+        (
+            {"inline": 189, "crossline": 193, "offset": 37},
+            dict(zip((189, 193, 37), np.indices((2, 3, 4)), strict=True)),
+        ),
     ],
 )
 def test_lines_gathers_and_differing_starts_come_back(tmp_path: Path, write_survey, axes, fields):
@@ -147,7 +150,7 @@ def test_lines_gathers_and_differing_starts_come_back(tmp_path: Path, write_surv
     order = random.permutation(24)
     fields = {byte: values.ravel()[order] for byte, values in fields.items()}
     template = write_survey(tmp_path / "t.segy", random.normal(size=(24, 30)), fields)
-    volume = ingested(template, tmp_path / "a.zarr", axes=axes, chunk=None, shard=None)
+    volume = ingest(template, tmp_path / "a.zarr", axes=axes)
     write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
     assert (tmp_path / "out.segy").read_bytes() == template.read_bytes()
 
@@ -155,7 +158,7 @@ def test_lines_gathers_and_differing_starts_come_back(tmp_path: Path, write_surv
 def test_traces_of_one_cell_all_get_its_samples(tmp_path: Path, write_survey: Callable[..., Path]):
     samples = np.random.default_rng(8).normal(size=(5, 6)).astype("f4")
     template = write_survey(tmp_path / "t.segy", samples, {189: np.array([3, 1, 3, 2, 1]), 37: np.arange(5)})
-    volume = ingested(template, tmp_path / "a.zarr", axes={"inline": 189}, duplicates="last", chunk=None, shard=None)
+    volume = ingest(template, tmp_path / "a.zarr", axes={"inline": 189}, duplicates="last")
     write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
     with segyio.open(str(tmp_path / "out.segy"), ignore_geometry=True) as file:
         np.testing.assert_array_equal(file.trace.raw[:], samples[[2, 4, 2, 3, 4]])
@@ -169,7 +172,7 @@ def test_a_survey_of_several_files_is_written_file_by_file(tmp_path: Path, write
         write_survey(tmp_path / f"{i}.segy", samples[i::2], {189: line[i::2], 193: cdp[i::2], 109: 8 * i})
         for i in range(2)
     ]
-    volume = ingested(paths, tmp_path / "a.zarr", chunk=(2, 2, 8), shard=(2, 4, 8))
+    volume = ingest(paths, tmp_path / "a.zarr", chunk=(2, 2, 8), shard=(2, 4, 8))
     with pytest.raises(UserError, match="made from 2 SEG-Y files; name the one to write"):
         write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
     for path in paths:
