@@ -51,6 +51,10 @@ def train(config: Experiment, workdir: Path, command: str) -> str:
         if checkpoints.record(latest)["data_fingerprint"] != record["data_fingerprint"]:
             raise UserError(f"data.volume={config.data.volume}: has changed since the run began; use a new --workdir")
         record = checkpoints.record(latest)
+        if "fit" not in record:
+            raise UserError(
+                f"--workdir={workdir}: an earlier seisjax began it, with other batches; use a new --workdir"
+            )
     segmenter = experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"]))
     state = segmenter.init() if latest is None else checkpoints.restore(latest, experiment.abstract_state(segmenter))
     if jax.process_index() == 0:
