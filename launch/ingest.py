@@ -16,8 +16,7 @@ from seisjax.reporting.progress import Progress
 from seisjax.reporting.survey import write_report
 from seisjax.volumes import Volume, open_volume, set_cache_size
 from seisjax.volumes.ingest import describe_made, ingest_part, parse_sides, report_folder
-from seisjax.volumes.segy_scan import describe_scan
-from seisjax.volumes.sources import FORMATS
+from seisjax.volumes.sources import FORMATS, describe_input
 
 INPUT = flags.DEFINE_list("input", [], "survey file or volume; several SEG-Y files, comma between, are one survey")
 OUTPUT = flags.DEFINE_string("output", None, "volume to write: a path or URL, e.g. survey.zarr")
@@ -43,16 +42,17 @@ PLAIN: list = [
     flags.DEFINE_integer("num_processes", 1, "processes that share the work, each started with the same flags"),
     flags.DEFINE_integer("process_id", 0, "which of them this one is, from 0"),
 ]
+SCANNED = ("format", "axes", "vertical", "interval", "dataset")  # those of them that --scan takes
 
 
 def main(_: Sequence[str]) -> None:
     """Scan, report or ingest, as the flags say."""
     if SCAN.value and INPUT.value:
-        print(describe_scan(INPUT.value, flags.FLAGS.vertical, flags.FLAGS.interval))
+        print(describe_input(INPUT.value, **{flag.name: flag.value for flag in PLAIN if flag.name in SCANNED}))
     elif REPORT.value and INPUT.value and not OUTPUT.value:
         report(open_volume(INPUT.value[0]), INPUT.value[0])
     elif not (INPUT.value or flags.FLAGS.labels) or not OUTPUT.value:
-        raise UserError("--output: missing" if INPUT.value else "--input: missing; give a survey, and --output")
+        raise UserError(f"--{'output' if INPUT.value else 'input'}: missing; give a survey and the volume to make")
     else:
         make(OUTPUT.value)
 

@@ -213,6 +213,10 @@ def _make_axes(
 ) -> tuple[Axis, ...]:
     """Axes of an array: `axes` maps names, slowest first, to the 1-D array of their labels ("": by the axis's name)."""
     like = like if like and len(like) == len(shape) else None
+    if len(shape) < 2:
+        raise UserError(f"{path}: has the shape {shape}; a survey has two axes or more, the samples of a trace last")
+    if interval is not None and not (interval > 0 and math.isfinite(interval)):
+        raise UserError(f"--interval={interval:g}: must be above 0, in {_UNITS.get(vertical, 'ms')}")
     if not axes and like:
         axes, vertical = dict.fromkeys((axis.name for axis in like[:-1]), ""), like[-1].name
     if not axes:
@@ -222,21 +226,24 @@ def _make_axes(
             )
         axes = dict.fromkeys(_NAMES[len(shape)], "")
     if len(axes) != len(shape) - 1:
-        raise UserError(f"{path}: has axes of {shape}; --axes must name {len(shape) - 1}, all but the last")
+        raise UserError(
+            f"{path}: has axes of {shape}; --axes must name {len(shape) - 1}, all but the last, each by another name"
+        )
     if vertical not in _UNITS and not like:
         raise UserError(f"--vertical={vertical}: unknown{nearest(vertical, _UNITS)}")
     made: list[Axis] = []
     for (name, source), count in zip([*axes.items(), (vertical, "")], shape, strict=True):
         if not name.isidentifier() or (name in VERTICAL_AXES and name != vertical):
             raise UserError(f"--axes: '{name}' cannot name an axis of {path}; use letters, e.g. inline")
-        labels = _labels(path, name, str(source or ""), count, beside)
+        given = interval if name == vertical else None  # overrules the file
+        labels = None if given else _labels(path, name, str(source or ""), count, beside)
         if labels is None and like and len(like[len(made)]) == count:
             made.append(like[len(made)])
             continue
         unit = ""
         if name == vertical:
-            unit = _UNITS.get(vertical, "") if interval or labels is not None else ""
-            labels = np.arange(count) * interval if interval and labels is None else labels
+            labels = np.arange(count) * given if given else labels
+            unit = _UNITS.get(vertical, "") if labels is not None else ""
         made.append(Axis(name, np.arange(count, dtype=np.int32) if labels is None else labels, unit))
     return tuple(made)
 

@@ -50,6 +50,8 @@ class Survey:
         self.wanted = np.dtype(dtype)
         self.sections = list(sections)
         names = [axis.name for axis in self.axes]
+        if len(set(self.sections)) < len(self.sections):
+            raise UserError(f"--sections={','.join(self.sections)}: an axis stands twice; name each once")
         for axis in self.sections:
             if axis not in names or len(names) < 3:
                 raise UserError(f"--sections={axis}: {self.name} has no such sections{nearest(axis, names)}")

@@ -290,8 +290,12 @@ class _Work:
             if number not in done:
                 moments, whole = scan_column(survey.reader, ledger, column)
                 self._note(ledger, number, np.append(moments.array(), whole))
-        while len(done := ledger.done()) < len(survey.columns):
-            self.say(f"first pass: waiting for {len(survey.columns) - len(done)} shard columns of other processes")
+        told = 0
+        while left := len(survey.columns) - len(ledger.done()):
+            if left != told:  # once, not every time it is looked at
+                columns = f"{left} shard column{'s'[: left > 1]} of other processes"
+                self.say(f"first pass: waiting for {columns}; give the command of one that was killed again")
+            told = left
             time.sleep(2)
         records, statistics, _ = ledger.merged()
         statistics.set_moments(records[:, :_NUM_MOMENTS])

@@ -7,10 +7,11 @@ from typing import Any
 from seisjax.conventions import AMPLITUDE
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis
-from seisjax.volumes.array_files import open_hdf5, open_npy, open_npz, split_dataset
+from seisjax.volumes.array_files import open_hdf5, open_npy, open_npz, reading, split_dataset
 from seisjax.volumes.opening import open_volume
 from seisjax.volumes.readers import SurveyReader
 from seisjax.volumes.segy_grid import parse_axes
+from seisjax.volumes.segy_scan import describe_scan
 from seisjax.volumes.segy_survey import open_segy
 from seisjax.volumes.store import local_path
 from seisjax.volumes.volume_reader import VolumeReader, amplitude_or_labels
@@ -50,6 +51,8 @@ def open_reader(
         raise UserError(f"--format={kind}: unknown{nearest(kind, FORMATS)}")
     if len(inputs) > 1 and (kinds or kind != "segy"):
         raise UserError(f"{inputs[0]}: only SEG-Y files can be one survey together; give one --input")
+    if dataset and kind not in ("npz", "hdf5"):
+        raise UserError(f"--dataset={dataset}: {inputs[0]} is no .npz or HDF5 file; leave it out")
     if kind == "segy":
         header_bytes = parse_axes(axes) if isinstance(axes, str) and axes else axes or None
         return open_segy(inputs, header_bytes, vertical, duplicates, interval)  # pyright: ignore[reportArgumentType]
@@ -67,6 +70,29 @@ def open_reader(
     return (open_npz if kind == "npz" else open_hdf5)(path, dataset, **options)
 
 
+def describe_input(
+    inputs: Sequence[str],
+    *,
+    format: str = "auto",
+    axes: str = "",
+    vertical: str = "time",
+    interval: float | None = None,
+    dataset: str = "",
+) -> str:
+    """What `--scan` prints: of SEG-Y what `describe_scan` finds, of others the array that is taken and its axes.
+
+    `axes` and `dataset` are for arrays in files.
+
+    Raises what `open_reader` raises.
+    """
+    if all((detect_format(path) if format == "auto" else format) == "segy" for path in inputs):
+        return describe_scan(inputs, vertical, interval)
+    options = {"axes": axes, "vertical": vertical, "interval": interval, "dataset": dataset}
+    with open_reader(inputs, format=format, **options) as reader:
+        lines = [f"{reader.name}: {' x '.join(str(len(axis)) for axis in reader.axes)} samples of {reader.dtype}"]
+        return "\n".join(lines + [f"  {axis}{axis.unit and ' ' + axis.unit}" for axis in reader.axes])
+
+
 def detect_format(path: str) -> str:
     """The format of a file by its first bytes, of a URL by its suffix; a folder is a volume."""
     url = path.partition("#")[0]
@@ -78,7 +104,7 @@ def detect_format(path: str) -> str:
     local = Path(split_dataset(str(local), "")[0])
     if not local.is_file():
         return "segy" if local.suffix.lower() in _SEGY_SUFFIXES else _missing(path)
-    with local.open("rb") as file:
+    with reading(str(local)), local.open("rb") as file:
         start = file.read(8)
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), "segy")
 

@@ -62,6 +62,15 @@ def test_scan_proposes_axes_and_writes_nothing(ingest: Command, survey: Path, tm
     assert list(tmp_path.iterdir()) == [survey]
 
 
+def test_scan_says_what_an_array_holds(ingest: Command, tmp_path: Path):
+    np.savez(tmp_path / "a.npz", seismic=np.zeros((3, 4, 5), np.float32), il=np.array([7, 9, 11]))
+    result = ingest(f"--input={tmp_path / 'a.npz'}", "--scan", "--axes=inline:il,crossline", "--interval=4")
+    assert result.returncode == 0, result.stderr
+    assert "3 x 4 x 5 samples of float32" in result.stdout
+    assert [line.strip() for line in result.stdout.splitlines()[1:]] == ["inline:7-11", "crossline:0-3", "time:0-16 ms"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -69,6 +78,8 @@ def test_scan_proposes_axes_and_writes_nothing(ingest: Command, survey: Path, tm
         (["--input=survey.segy"], ["--output", "missing"]),
         (["--input=survey.segy", "--output=a.zarr", "--axes=inline:189,crossline:17"], ["crossline:17 is 0", "--scan"]),
         (["--input=survey.segy", "--output=a.zarr", "--chunk=8,8"], ["chunk"]),
+        (["--input=survey.segy", "--output=a.zarr", "--dataset=a"], ["--dataset=a", "survey.segy", "leave it out"]),
+        (["--input=survey.segy", "--output=a.zarr", "--sections=inline,inline"], ["--sections=inline,inline", "twice"]),
         (["--input=survey.segy", "--output=a.zarr", "--sections=offset"], ["--sections=offset"]),
         (["--input=survey.segy", "--output=a.zarr", "--process_id=1"], ["--process_id=1", "--num_processes"]),
         (["--input=survey.segy", "--output=survey.segy"], ["survey.segy", "exists"]),

@@ -100,6 +100,38 @@ def test_which_array(tmp_path: Path, values: np.ndarray):
         ingest(f"{path}:/survey/sesmic", tmp_path / "c.zarr")
 
 
+def test_an_interval_overrules_the_file(tmp_path: Path, values: np.ndarray):
+    path = save(tmp_path / "a.npz", values, time=np.arange(SHAPE[-1]) * 4.0)
+    labels = save(tmp_path / "b.npz", np.zeros(SHAPE, np.uint8), time=np.arange(SHAPE[-1]) * 4.0)
+    assert str(ingest(path, tmp_path / "a.zarr").axes[-1]) == "time:0-44"
+    volume = ingest(path, tmp_path / "b.zarr", interval=2.0, labels=labels)
+    assert str(volume.axes[-1]) == "time:0-22"
+    assert volume.label_names() == ["facies"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"interval": -3.0}, "--interval=-3: must be above 0, in ms"),
+        ({"interval": 0.0}, "--interval=0: must be above 0"),
+        ({"axes": "inline,inline"}, "each by another name"),
+        ({"dataset": "other"}, "--dataset=other.*leave it out"),
+        ({"sections": ["inline", "inline"]}, "--sections=inline,inline.*twice"),
+    ],
+)
+def test_options_that_fit_no_array_are_one_line(tmp_path: Path, values: np.ndarray, options: dict, words: str):
+    path = save(tmp_path / "a.npy", values)
+    with pytest.raises(UserError, match=words):
+        ingest(path, tmp_path / "a.zarr", **options)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_single_trace_is_no_survey(tmp_path: Path, values: np.ndarray):
+    np.save(tmp_path / "a.npy", values[0, 0])
+    with pytest.raises(UserError, match=r"a.npy: has the shape \(12,\); a survey has two axes or more"):
+        ingest(tmp_path / "a.npy", tmp_path / "a.zarr")
+
+
 @pytest.mark.parametrize("name", ["a.npy", "a.npz", "c.npz", "a.h5"])
 def test_files_that_are_cut_off_are_one_line(tmp_path: Path, values: np.ndarray, name: str):
     path = save(tmp_path / name, values)

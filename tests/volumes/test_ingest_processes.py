@@ -91,6 +91,23 @@ def test_what_was_killed_goes_on_where_it_ended(survey: Path, labels: Path, tmp_
     assert files_of(tmp_path / "team.zarr") == files_of(tmp_path / "one.zarr")
 
 
+def test_waiting_for_others_is_said_once(survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        if len(naps) == 5:
+            raise KeyboardInterrupt
+
+    said: list[str] = []
+    monkeypatch.setattr("seisjax.volumes.ingest.time.sleep", nap)
+    with pytest.raises(KeyboardInterrupt):
+        ingest_part(survey, tmp_path / "a.zarr", num_processes=2, say=said.append, **SMALL)
+    assert len(said) == 1
+    assert "waiting for 3 shard columns" in said[0]
+    assert "killed" in said[0]
+
+
 def test_a_process_does_not_work_twice_at_once(survey: Path, tmp_path: Path):
     def again(done: int, total: int) -> None:
         del done, total
