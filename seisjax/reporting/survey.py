@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from seisjax.conventions import AMPLITUDE, IGNORE, class_colors
 from seisjax.files import beside, write_json
@@ -255,6 +256,7 @@ def _draw_traces(volume: Volume, traces: scan.Traces) -> Figure:
         options: dict[str, Any] = {"origin": "lower", "interpolation": "nearest", "aspect": "auto"}
         drawn = panels[0].imshow(shown, extent=extent, cmap=colors, vmin=0, vmax=greatest, **options)
         panels[0].set(xlabel=axis_label(axes[1]), ylabel=axis_label(axes[0]))
+        _whole_ticks(panels[0], axes[1], axes[0])
         figure.colorbar(drawn, ax=panels[0], label=what, shrink=0.8)
         if not traces.cells.all():
             figure.legend(handles=[Patch(color=NO_DATA, label="none")], loc="outside lower center", frameon=False)
@@ -355,11 +357,19 @@ def _draw_sections(volume: Volume, planes: list[scan.Plane]) -> Figure:
     return figure
 
 
+def _whole_ticks(axes: Axes, horizontal: Axis, vertical: Axis) -> None:
+    """No ticks between lines that are numbered in whole numbers."""
+    for side, axis in ((axes.xaxis, horizontal), (axes.yaxis, vertical)):
+        if np.array_equal(axis.labels, np.round(axis.labels)):
+            side.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+
+
 def _draw_plane(axes: Axes, plane: scan.Plane, layer: str, volume: Volume) -> None:
     horizontal, vertical = plane.axes
     extent = (*edges(horizontal), *reversed(edges(vertical)))
     if plane.amplitude is not None:
         draw_amplitude(axes, Plane(plane.amplitude, horizontal.name, vertical.name), extent=extent)
+    _whole_ticks(axes, horizontal, vertical)
     if layer:
         labels, bare = plane.labels[layer], plane.amplitude is None
         missing = np.zeros_like(labels, bool) if plane.amplitude is None else np.isnan(plane.amplitude)
