@@ -121,9 +121,11 @@ class _Pace:
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
+        self._steps, self._before = 0, 0.0
         self.restart()
 
     def restart(self) -> None:
+        self._before = self.samples_per_second if self._steps else self._before
         self._since, self._steps, self._waited = time.monotonic(), 0, 0.0
 
     def count(self, steps: int = 1) -> None:
@@ -139,6 +141,9 @@ class _Pace:
 
     @property
     def samples_per_second(self) -> float:
+        """Since the restart; as long as no step is counted, as before it."""
+        if not self._steps:
+            return self._before
         return self._steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
 
     @property

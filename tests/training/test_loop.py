@@ -1,5 +1,7 @@
 """What the loop does after which step, with a step that only counts."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 
@@ -89,3 +91,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_its_step_and_saves_nothing():
     with pytest.raises(UserError, match="not finite at step 3"):
         run(recorder, Schedule(8, log_every=5, evaluate_every=0, checkpoint_every=4, max_minutes=0), losses)
     assert recorder.calls == []
+
+
+def test_the_pace_is_known_right_after_it_was_logged():
+    recorder, paces = Recorder(), []
+    actions = dataclasses.replace(recorder.actions(), advance=lambda step, pace, waiting: paces.append(pace))
+    state = {"step": jnp.int32(0), "totals": zero_totals(2)}
+    run_steps(state, iter((1.0,) * 4), count, Schedule(4, 2, 0, 0, max_minutes=0), actions, batch_size=1)
+    assert len(paces) == 4
+    assert all(pace > 0 for pace in paces[2:])
