@@ -268,6 +268,11 @@ def validate(experiment: Experiment) -> None:
             f"config.optimizer.accumulation={optimizer.accumulation} does not divide "
             f"config.data.batch_size={data.batch_size}; choose a divisor"
         )
+    if data.class_shares and data.sampling != "balanced":
+        raise UserError(
+            f"config.data.class_shares={data.class_shares}: only config.data.sampling='balanced' draws by class, not "
+            f"'{data.sampling}'; set it, or leave the shares out"
+        )
     if data.sampling == "blocks" and data.cache_mebibytes < 2 * data.block_mebibytes:
         raise UserError(
             f"config.data.cache_mebibytes={data.cache_mebibytes}: sampling by blocks reads chunks more than once below "

@@ -56,6 +56,7 @@ def test_from_dict_fills_in_and_refuses() -> None:
         ("precision.compute", "float16"),
         ("data.normalization", "volume"),
         ("data.class_shares", (-1.0, 1.0)),
+        ("data.class_shares", (1.0, 1.0)),  # without balanced sampling
         ("augment.warp_spacing", 0),
         ("loss.name", "cross_entropy+focall"),
         ("loss.class_weights", (1.0, 1.0, 1.0)),
