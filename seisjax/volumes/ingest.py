@@ -143,6 +143,8 @@ def _open_labels(
         if reader:
             _check_same_grid(reader.axes, opened)
         found.append(Labels(LABELS_PREFIX + label_name, opened, names))
+    elif class_names:
+        raise UserError(f"--class_names={','.join(class_names)}: names the classes of --labels; give that too")
     if isinstance(reader, VolumeReader):
         carried = [LabelsReader(reader.volume, name) for name in reader.volume.label_names()]
         taken = {one.array for one in found}

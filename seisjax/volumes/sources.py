@@ -51,8 +51,10 @@ def open_reader(
         raise UserError(f"--format={kind}: unknown{nearest(kind, FORMATS)}")
     if len(inputs) > 1 and (kinds or kind != "segy"):
         raise UserError(f"{inputs[0]}: only SEG-Y files can be one survey together; give one --input")
-    if dataset and kind not in ("npz", "hdf5"):
-        raise UserError(f"--dataset={dataset}: {inputs[0]} is no .npz or HDF5 file; leave it out")
+    if label is None:  # what describes the survey need not describe its labels
+        given = {"dataset": dataset, "axes": axes, "interval": interval}
+        given["duplicates"] = "" if duplicates == "refuse" else duplicates
+        _check_taken(inputs[0], kind, given)
     if kind == "segy":
         header_bytes = parse_axes(axes) if isinstance(axes, str) and axes else axes or None
         return open_segy(inputs, header_bytes, vertical, duplicates, interval)  # pyright: ignore[reportArgumentType]
@@ -68,6 +70,17 @@ def open_reader(
         return open_npy(path, **options)
     path, dataset = split_dataset(path, dataset)
     return (open_npz if kind == "npz" else open_hdf5)(path, dataset, **options)
+
+
+def _check_taken(path: str, kind: str, given: Mapping[str, Any]) -> None:
+    """Raise UserError for a flag that means nothing for this format: it would be ignored."""
+    takers = {"dataset": ("npz", "hdf5"), "duplicates": ("segy",)}
+    for flag, value in given.items():
+        known = takers.get(flag, ("segy", "npy", "npz", "hdf5"))
+        if value and kind not in known:
+            raise UserError(
+                f"--{flag}={value}: means nothing for {path} ({kind}), only for {', '.join(known)}; leave it out"
+            )
 
 
 def describe_input(

@@ -253,3 +253,11 @@ def test_labels_on_another_grid_are_refused(stored: Path, tmp_path: Path):
     with pytest.raises(UserError, match="2 axes where the survey has 3"):
         ingest(stored, tmp_path / "a.zarr", labels=save(tmp_path / "b.npy", np.zeros((5, 7), np.uint8)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.npy", "stored.zarr"]
+
+
+@pytest.mark.parametrize("option", [{"interval": 2.0}, {"duplicates": "mean"}, {"axes": "inline,crossline"}])
+def test_options_that_mean_nothing_for_a_volume_are_refused(stored: Path, tmp_path: Path, option: dict):
+    (name,) = option
+    with pytest.raises(UserError, match=rf"^--{name}=.*means nothing for .*; leave it out$"):
+        ingest(stored, tmp_path / "new.zarr", **option)
+    assert not list(tmp_path.glob("new*"))
