@@ -46,7 +46,7 @@ def load(
         target = experiment.open_target(config, volume, record["axes"]) if volume else None
         survey = target or experiment.open_survey(config)
         mesh = experiment.make_mesh(config, survey, batch_size or config.data.batch_size)
-        fit = Fit(**record.get("fit", record.get("statistics")))  # "statistics": as the first runs had it
+        fit = Fit(**record["fit" if "fit" in record else "statistics"])  # the latter: as the first runs had it
         if own_statistics:
             fit = dataclasses.replace(fit, **_statistics_of(survey.volume))
         segmenter = experiment.make_segmenter(config, survey, mesh, fit)
