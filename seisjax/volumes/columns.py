@@ -61,6 +61,10 @@ class Survey:
         check_layout(self.axes, chunk, shard)
         default_chunk, default_shard = zarr.default_layout(self.shape, self.kind)
         self.chunk, self.shard = zarr.clip_layout(self.shape, chunk or default_chunk, shard or default_shard)
+        for given, c, n in zip(shard or (), self.chunk, self.shape, strict=False):
+            if given % c and given < n:
+                chunks, shards = (",".join(map(str, sides)) for sides in (self.chunk, self.shard))
+                raise UserError(f"--shard: {given} is not made of whole chunks ({chunks}); give e.g. --shard={shards}")
         while shard is None and math.prod(self.shard[:-1]) * self.shape[-1] > COLUMN:
             sides = [s if s > c else 0 for s, c in zip(self.shard[:-1], self.chunk, strict=False)]
             if not any(sides):

@@ -78,6 +78,7 @@ def test_scan_says_what_an_array_holds(ingest: Command, tmp_path: Path):
         (["--input=survey.segy"], ["--output", "missing"]),
         (["--input=survey.segy", "--output=a.zarr", "--axes=inline:189,crossline:17"], ["crossline:17 is 0", "--scan"]),
         (["--input=survey.segy", "--output=a.zarr", "--chunk=8,8"], ["chunk"]),
+        (["--input=survey.segy", "--output=a.zarr", "--chunk=2,2,2", "--shard=3,2,2"], ["--shard", "whole chunks"]),
         (["--input=survey.segy", "--output=a.zarr", "--dataset=a"], ["--dataset=a", "survey.segy", "leave it out"]),
         (["--input=survey.segy", "--output=a.zarr", "--class_names=a,b"], ["--class_names=a,b", "--labels"]),
         (["--input=survey.segy", "--output=a.zarr", "--sections=inline,inline"], ["--sections=inline,inline", "twice"]),
