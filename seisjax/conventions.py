@@ -9,6 +9,7 @@ IGNORE = 255
 AMPLITUDE = "amplitude"
 TRACE_MASK = "trace_mask"
 LABELS_PREFIX = "labels_"
+INDEX_PREFIX = "chunk_counts_"  # class counts of every chunk of the labels of that name
 SECTIONS_PREFIX = "sections_"  # sections_<axis>_<array>: the same samples in chunks one line thick
 PRED_CLASS = "pred_class"
 PRED_PROBABILITY = "pred_probability"
@@ -16,7 +17,8 @@ PRED_ENTROPY = "pred_entropy"
 CLASS_AXIS = "class"
 
 # Axis names that stand for the vertical, always the last axis of a volume.
-VERTICAL_AXES = ("time", "depth")
+VERTICAL_UNITS = {"time": "ms", "depth": "m"}
+VERTICAL_AXES = tuple(VERTICAL_UNITS)
 
 # Mesh axes: `data` splits the batch, `space` splits a window.
 DATA = "data"

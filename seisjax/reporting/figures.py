@@ -210,6 +210,10 @@ def draw_amplitude(axes: Axes, image: Plane, **options: Any) -> Any:
 
 
 def draw_classes(axes: Axes, image: Plane, class_names: Sequence[str], ignored: str = _IGNORED, **options: Any) -> Any:
+    """Classes of a plane in their colours, drawn sample by sample; `ignored` is the colour of what is unlabelled.
+
+    image: whole numbers below len(class_names), IGNORE where unlabelled. `options` are those of `Axes.imshow`.
+    """
     colors = ListedColormap(class_colors(len(class_names))).with_extremes(bad=ignored)
     norm = BoundaryNorm(np.arange(len(class_names) + 1) - 0.5, len(class_names))
     values = np.ma.masked_equal(image.values, IGNORE)
@@ -217,6 +221,10 @@ def draw_classes(axes: Axes, image: Plane, class_names: Sequence[str], ignored: 
 
 
 def imshow(axes: Axes, image: Plane, **options: Any) -> Any:
+    """A plane with its vertical axis downwards, thinned to what a figure can show; returns what `Axes.imshow` does.
+
+    The axes count samples unless `extent` is among the options.
+    """
     width, height = image.values.shape
     values = image.values[:: -(-width // _MAX_SAMPLES), :: -(-height // _MAX_SAMPLES)]
     axes.set(xlabel=f"{image.horizontal} (sample)", ylabel=f"{image.vertical} (sample)")
@@ -293,6 +301,10 @@ def _name_columns(grid: np.ndarray, names: Sequence[str]) -> None:
 def add_legend(
     figure: Figure, class_names: Sequence[str], amplitudes: np.ndarray, labels: np.ndarray | None = None
 ) -> None:
+    """A legend of the classes below the figure, with the marks of what is unlabelled or no data where any is.
+
+    amplitudes: of any shape, NaN where there is no data. labels: of any shape, IGNORE where unlabelled.
+    """
     patches = [Patch(color=c, label=n) for c, n in zip(class_colors(len(class_names)), class_names, strict=True)]
     if labels is not None and (labels == IGNORE).any():
         patches.append(Patch(color=_IGNORED, label="no label"))
@@ -302,5 +314,6 @@ def add_legend(
 
 
 def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all. Raises UserError where it cannot be written."""
     with beside(Path(path)) as partial:
         figure.savefig(partial, format="png", dpi=_DPI)

@@ -14,12 +14,11 @@ from typing import IO, Any, Self
 import h5py
 import numpy as np
 
-from seisjax.conventions import VERTICAL_AXES
+from seisjax.conventions import VERTICAL_AXES, VERTICAL_UNITS
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape
 from seisjax.volumes.readers import Column
 
-_UNITS = {"time": "ms", "depth": "m"}
 _NAMES = {2: ("trace",), 3: ("inline", "crossline"), 4: ("inline", "crossline", "offset")}
 
 
@@ -216,7 +215,7 @@ def _make_axes(
     if len(shape) < 2:
         raise UserError(f"{path}: has the shape {shape}; a survey has two axes or more, the samples of a trace last")
     if interval is not None and not (interval > 0 and math.isfinite(interval)):
-        raise UserError(f"--interval={interval:g}: must be above 0, in {_UNITS.get(vertical, 'ms')}")
+        raise UserError(f"--interval={interval:g}: must be above 0, in {VERTICAL_UNITS.get(vertical, 'ms')}")
     if not axes and like:
         axes, vertical = dict.fromkeys((axis.name for axis in like[:-1]), ""), like[-1].name
     if not axes:
@@ -229,8 +228,8 @@ def _make_axes(
         raise UserError(
             f"{path}: has axes of {shape}; --axes must name {len(shape) - 1}, all but the last, each by another name"
         )
-    if vertical not in _UNITS and not like:
-        raise UserError(f"--vertical={vertical}: unknown{nearest(vertical, _UNITS)}")
+    if vertical not in VERTICAL_UNITS and not like:
+        raise UserError(f"--vertical={vertical}: unknown{nearest(vertical, VERTICAL_UNITS)}")
     made: list[Axis] = []
     for (name, source), count in zip([*axes.items(), (vertical, "")], shape, strict=True):
         if not name.isidentifier() or (name in VERTICAL_AXES and name != vertical):
@@ -243,7 +242,7 @@ def _make_axes(
         unit = ""
         if name == vertical:
             labels = np.arange(count) * given if given else labels
-            unit = _UNITS.get(vertical, "") if labels is not None else ""
+            unit = VERTICAL_UNITS.get(vertical, "") if labels is not None else ""
         made.append(Axis(name, np.arange(count, dtype=np.int32) if labels is None else labels, unit))
     return tuple(made)
 

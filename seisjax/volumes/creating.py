@@ -77,6 +77,7 @@ def create_volume(
 
 
 def check_dtype(dtype: Any) -> None:
+    """Raise UserError unless samples can be stored as this type."""
     try:
         known = np.dtype(dtype).name in _DTYPES
     except TypeError:
@@ -86,6 +87,7 @@ def check_dtype(dtype: Any) -> None:
 
 
 def check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Sequence[int] | None) -> None:
+    """Raise UserError unless the sides that are given are one for each axis, and above 0."""
     names = ",".join(axis.name for axis in axes)
     for flag, sides in (("--chunk", chunk), ("--shard", shard)):
         if sides is not None and (len(sides) != len(axes) or min(sides) < 1):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from seisjax.conventions import AMPLITUDE, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, INDEX_PREFIX, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis
 from seisjax.volumes import metadata as zarr
@@ -18,7 +18,7 @@ from seisjax.volumes.store import Store
 
 # Dimensions with these names are the vertical, which has to be the last.
 _VERTICALS = ("time", "depth", "twt", "twtt", "tvd", "tvdss", "sample", "samples", "z")
-_NO_SAMPLES = (LABELS_PREFIX, "pred_", SECTIONS_PREFIX, "chunk_counts_")
+_NO_SAMPLES = (LABELS_PREFIX, "pred_", SECTIONS_PREFIX, INDEX_PREFIX)
 _LIVE_MASK = "metadata/live_mask"  # of MDIO v0
 _REWRITE = "write it again as plain numbers, uncompressed or with blosc, zstd or gzip (xarray or zarr do it)"
 

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seisjax.conventions import VERTICAL_AXES
+from seisjax.conventions import VERTICAL_AXES, VERTICAL_UNITS
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape
 from seisjax.volumes.segy import HEADER_FIELDS, INTERVAL_BYTE, TraceList
 
 # A grid with fewer traces than this share of its cells is taken for wrong header bytes.
 LEAST_FILL = 0.05
-UNITS = {"time": "ms", "depth": "m"}
 DELAY, DELAY_SCALAR, TRACE_CODE, DEAD = 109, 215, 29, 2
 COORDINATES = (73, 77, 81, 85, 181, 185)  # header bytes of x and y of source, receiver and midpoint
 DUPLICATES = ("refuse", "first", "last", "mean")
@@ -204,8 +203,8 @@ def progression(lowest: int, highest: int, step: int) -> tuple[int, int, int]:
 
 def check_axes(header_bytes: Mapping[str, int], vertical: str, duplicates: str) -> None:
     """Raise UserError unless these can be axes."""
-    if vertical not in UNITS:
-        raise UserError(f"--vertical={vertical}: unknown{nearest(vertical, UNITS)}")
+    if vertical not in VERTICAL_UNITS:
+        raise UserError(f"--vertical={vertical}: unknown{nearest(vertical, VERTICAL_UNITS)}")
     if duplicates not in DUPLICATES:
         raise UserError(f"--duplicates={duplicates}: unknown{nearest(duplicates, DUPLICATES)}")
     if not header_bytes:
@@ -310,18 +309,18 @@ def _vertical_axis(traces: TraceList, starts: np.ndarray, vertical: str) -> Axis
     odd = np.flatnonzero(np.abs(away - np.rint(away)) >= 1e-3)
     if len(odd):
         raise UserError(
-            f"{traces.name}: traces start at {starts[0]:g} and at {starts[odd[0]]:g} {UNITS[vertical]} (byte 109), no "
-            f"whole number of sampling intervals ({interval:g}) apart; resample them to one grid first"
+            f"{traces.name}: traces start at {starts[0]:g} and at {starts[odd[0]]:g} {VERTICAL_UNITS[vertical]} "
+            f"(byte 109), no whole number of sampling intervals ({interval:g}) apart; resample them to one grid first"
         )
     count = traces.num_samples + round(float(away[-1]))
     if traces.num_samples < LEAST_FILL * count:
         raise UserError(
             f"{traces.name}: traces of {traces.num_samples} samples start at {starts[0]:g} to {starts[-1]:g} "
-            f"{UNITS[vertical]} (byte 109), which makes an axis of {count} samples; mend the delays"
+            f"{VERTICAL_UNITS[vertical]} (byte 109), which makes an axis of {count} samples; mend the delays"
         )
     labels = starts[0] + np.arange(count) * interval
     whole = np.array_equal(labels, np.round(labels))
-    return Axis(vertical, labels.astype(np.int32) if whole else labels, UNITS[vertical])
+    return Axis(vertical, labels.astype(np.int32) if whole else labels, VERTICAL_UNITS[vertical])
 
 
 def scaled(values: np.ndarray, scalars: np.ndarray) -> np.ndarray:

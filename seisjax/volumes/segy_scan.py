@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from seisjax.conventions import VERTICAL_UNITS
 from seisjax.errors import UserError
 from seisjax.geometry import Axis
 from seisjax.volumes.segy import HEADER_FIELDS, TraceList, text_header
@@ -16,7 +17,6 @@ from seisjax.volumes.segy_grid import (
     DELAY_SCALAR,
     LEAST_FILL,
     TRACE_CODE,
-    UNITS,
     Grid,
     build_grid,
     listed,
@@ -187,7 +187,7 @@ def describe_scan(paths: str | Sequence[str], vertical: str = "time", interval: 
             lines += [f"  {proposal}", f"      {proposal.reasons}"]
         if proposals:
             lines += ["", f"with {proposals[0]}:", *_geometry(traces, proposals[0], vertical, interval)]
-        lines += ["", *_headers(traces, UNITS[vertical]), *_samples(traces)]
+        lines += ["", *_headers(traces, VERTICAL_UNITS[vertical]), *_samples(traces)]
         depths = [line for line in text_header(traces.files[0]).splitlines() if "DEPTH" in line and "TIME" not in line]
         if depths and vertical == "time":
             lines.append(

@@ -13,7 +13,15 @@ import numpy as np
 import tensorstore as ts
 from absl import logging
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK, class_colors
+from seisjax.conventions import (
+    AMPLITUDE,
+    IGNORE,
+    INDEX_PREFIX,
+    LABELS_PREFIX,
+    SECTIONS_PREFIX,
+    TRACE_MASK,
+    class_colors,
+)
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape, round_up, tiles
 from seisjax.volumes import metadata as zarr
@@ -22,8 +30,6 @@ from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.staging import Staging
 from seisjax.volumes.statistics import ArrayStatistics
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
-
-_INDEX_PREFIX = "chunk_counts_"
 
 _ANY_VERTICAL = {"sample", "samples"}  # what MDIO v0 calls time and depth alike
 
@@ -143,7 +149,7 @@ class Volume:
         lines += [f"  axis {axis} {axis.unit}".rstrip() for axis in self.axes]
         hidden = (*self._axis_names, *(copy for name in self.arrays for copy in self._copies(name)))
         for info in self.arrays.values():
-            if info.name not in hidden and not info.name.startswith(_INDEX_PREFIX):
+            if info.name not in hidden and not info.name.startswith(INDEX_PREFIX):
                 layouts = [f"chunk {info.chunk}, shard {info.shard}"]
                 layouts += [f"copy with chunk {self.arrays[name].chunk}" for name in self._copies(info.name)]
                 lines.append(f"  {info.name} {info.dtype} {info.shape}, {', '.join(layouts)}")
@@ -246,7 +252,7 @@ class Volume:
         and with what is pickled from it.
         """
         array = self._label_array(name)
-        index = _INDEX_PREFIX + array.removeprefix(LABELS_PREFIX)
+        index = INDEX_PREFIX + array.removeprefix(LABELS_PREFIX)
         if index in self.arrays:
             return LabelIndex(self._info(array).chunk, self.read(index, Box.whole(self._info(index).shape)))
         with self._lock:
@@ -262,7 +268,7 @@ class Volume:
             return self._indices[array]
 
     def _is_indexed(self, name: str) -> bool:
-        return _INDEX_PREFIX + name in self.arrays or LABELS_PREFIX + name in self._indices
+        return INDEX_PREFIX + name in self.arrays or LABELS_PREFIX + name in self._indices
 
     def with_labels(self, other: "Volume") -> Self:
         """This volume with the labels of `other` in place of its own, for stores that cannot be written to.
@@ -438,7 +444,7 @@ class Volume:
         dimensions = [f"{label}_{axis}_chunk" for axis in info.dimension_names] + [f"{label}_class"]
         whole = counter.counts.shape
         self.add_array(
-            _INDEX_PREFIX + label, dimension_names=dimensions, chunk=whole, shard=whole, values=counter.counts
+            INDEX_PREFIX + label, dimension_names=dimensions, chunk=whole, shard=whole, values=counter.counts
         )
 
     def _link_coordinates(self) -> None:
@@ -549,7 +555,7 @@ def _decode(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
 
 def _is_of_labels(name: str) -> bool:
     """Whether an array holds labels, a copy of them, or their index."""
-    return name.startswith((LABELS_PREFIX, _INDEX_PREFIX)) or (
+    return name.startswith((LABELS_PREFIX, INDEX_PREFIX)) or (
         name.startswith(SECTIONS_PREFIX) and f"_{LABELS_PREFIX}" in name
     )
 

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from seisjax.conventions import AMPLITUDE, LABELS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, INDEX_PREFIX, LABELS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes.metadata import ArrayInfo
@@ -16,18 +16,12 @@ _LAYOUT = ("axes", "chunk", "shard")  # what the new volume says of itself
 _SMALL = 2**24  # samples of an array that is carried over whole
 
 
-class VolumeReader:
-    """The amplitudes of a volume: float32, or whole numbers as they are where they have no scale."""
+class _Reader:
+    """What readers of a volume share: the traces above some cells, and nothing to close."""
 
     def __init__(self, volume: Volume):
         self.volume = volume
-        self.name = volume.url
         self.axes: tuple[Axis, ...] = volume.axes
-        info = volume.arrays[AMPLITUDE]
-        scaled = {"scale_factor", "add_offset", "missing_value"} & set(info.attributes)
-        self.dtype = info.dtype if info.dtype.kind in "iu" and not scaled else np.dtype(np.float32)
-        self.attributes: dict[str, Any] = {k: v for k, v in volume.attributes.items() if k not in _LAYOUT}
-        self.attributes.setdefault("source_file", volume.url)
 
     def __enter__(self) -> Self:
         return self
@@ -35,9 +29,26 @@ class VolumeReader:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def _traces(self, cells: Box) -> Box:
+        """All samples above `cells`."""
+        return Box((*cells.start, 0), (*cells.shape, len(self.axes[-1])))
+
+
+class VolumeReader(_Reader):
+    """The amplitudes of a volume: float32, or whole numbers as they are where they have no scale."""
+
+    def __init__(self, volume: Volume):
+        super().__init__(volume)
+        self.name = volume.url
+        info = volume.arrays[AMPLITUDE]
+        scaled = {"scale_factor", "add_offset", "missing_value"} & set(info.attributes)
+        self.dtype = info.dtype if info.dtype.kind in "iu" and not scaled else np.dtype(np.float32)
+        self.attributes: dict[str, Any] = {k: v for k, v in volume.attributes.items() if k not in _LAYOUT}
+        self.attributes.setdefault("source_file", volume.url)
+
     def column(self, cells: Box) -> Column:
         """The traces above `cells`; without a trace mask, one that is NaN throughout is dead."""
-        box = Box((*cells.start, 0), (*cells.shape, len(self.axes[-1])))
+        box = self._traces(cells)
         if self.dtype == np.float32:
             samples = self.volume.read_amplitude(box)
         else:
@@ -66,18 +77,18 @@ class VolumeReader:
         headers = {info.name for info in self._headers()}
         for info in self.volume.arrays.values():
             over = set(info.dimension_names)
-            known = info.name in (*names, TRACE_MASK) or info.name in headers or info.name.startswith("chunk_counts_")
+            known = info.name in (*names, TRACE_MASK) or info.name in headers or info.name.startswith(INDEX_PREFIX)
             if not known and names[-1] not in over and over and np.prod(info.shape) <= _SMALL:
                 yield info, self.volume.read(info.name, Box.whole(info.shape))
 
 
-class LabelsReader:
+class LabelsReader(_Reader):
     """One label array of a volume, as a survey of uint8 classes."""
 
     def __init__(self, volume: Volume, label: str):
-        self.volume, self.label = volume, label
+        super().__init__(volume)
+        self.label = label
         self.name = f"{volume.url}/{LABELS_PREFIX}{label}"
-        self.axes: tuple[Axis, ...] = volume.axes
         self.dtype = np.dtype(np.uint8)
         self.attributes: dict[str, Any] = {"source_file": volume.url}
 
@@ -86,15 +97,9 @@ class LabelsReader:
         """Names of the classes, in the order of their values."""
         return self.volume.class_names(self.label)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
     def column(self, cells: Box) -> Column:
         """The labels above `cells`, IGNORE where there is none."""
-        box = Box((*cells.start, 0), (*cells.shape, len(self.axes[-1])))
+        box = self._traces(cells)
         return Column(self.volume.read_labels(self.label, box), _live(self.volume, cells))
 
 
