@@ -32,9 +32,9 @@ class Loss:
 
     terms: tuple[str, ...]
     class_weights: tuple[float, ...]
-    focal_gamma: float = 2.0
-    boundary_weight: float = 0.0
-    boundary_radius: int = 2
+    focal_gamma: float
+    boundary_weight: float
+    boundary_radius: int
 
     def numerators(self, logits: jax.Array, labels: jax.Array) -> Scalars:
         """One float32 scalar a term. logits (B, *window, classes) or (B, *window, 1), labels (B, *window)."""
