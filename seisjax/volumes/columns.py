@@ -195,9 +195,9 @@ def _write_labels(survey: Survey, volume: Volume, labels: Labels, column: Box, l
             for block in _blocks(rows):
                 values = rows[block, part.start[-1] : part.stop[-1]]
                 _check_labels(labels, values, read.live.ravel()[block], piece, block.start, part.start[-1])
-                values = np.where(there[block, None], values, IGNORE).astype(np.uint8)
-                labelled += int(np.count_nonzero(values != IGNORE))
-                target[block] = values
+                target[block] = IGNORE
+                np.copyto(target[block], values, where=there[block, None], casting="unsafe")
+                labelled += int(np.count_nonzero(target[block] != IGNORE))
             del read
         _write(survey, volume, labels.array, part, stored)
     return labelled

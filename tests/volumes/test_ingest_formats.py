@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import Volume, create_volume, open_volume
@@ -98,6 +99,15 @@ def test_which_array(tmp_path: Path, values: np.ndarray):
     assert_holds(ingest(f"{path}:/survey/seismic", tmp_path / "b.zarr"), values)
     with pytest.raises(UserError, match="no array 'survey/sesmic'.*did you mean"):
         ingest(f"{path}:/survey/sesmic", tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "float32", "uint8"])
+def test_labels_of_any_type(tmp_path: Path, values: np.ndarray, dtype: str):
+    known = np.arange(np.prod(SHAPE)).reshape(SHAPE) % 3
+    labels = save(tmp_path / "labels.npy", known.astype(dtype))
+    volume = ingest(save(tmp_path / "a.npy", values), tmp_path / "a.zarr", labels=labels)
+    expected = np.where(np.isnan(values), IGNORE, known)  # a dead trace has no label
+    np.testing.assert_array_equal(volume.read_labels("facies", Box.whole(SHAPE)), expected)
 
 
 def test_an_interval_overrules_the_file(tmp_path: Path, values: np.ndarray):
