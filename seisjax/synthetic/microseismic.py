@@ -14,7 +14,10 @@ import numpy as np
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.synthetic import noise, source
-from seisjax.synthetic.parameters import Medium, Microseismic, Range
+from seisjax.synthetic.draws import draw
+from seisjax.synthetic.effects import receiver_effects
+from seisjax.synthetic.labels import onset_labels
+from seisjax.synthetic.parameters import Medium, Microseismic
 from seisjax.synthetic.traveltimes import trace_rays
 
 
@@ -65,7 +68,7 @@ def panel_generator(
         alive = record.alive[:, None]
         return Panel(
             amplitude=jnp.where(alive, amplitude, 0.0),
-            labels=jnp.where(alive, onset_labels(parameters, record), jnp.uint8(IGNORE)),
+            labels=jnp.where(alive, label(parameters, record), jnp.uint8(IGNORE)),
             trace_mask=record.alive,
             event=record.event,
         )
@@ -91,13 +94,13 @@ def check_depths(parameters: Microseismic, receivers: np.ndarray) -> None:
 def simulate(parameters: Microseismic, receivers: np.ndarray, key: jax.Array) -> Record:
     """Signal and noise of one panel, at the signal-to-noise ratio that was drawn."""
     event_key, noise_key, trace_key, ratio_key = jax.random.split(key, 4)
-    gain, level, statics, alive = _receiver_effects(parameters, receivers, trace_key)
+    gain, level, statics, alive = receiver_effects(parameters, receivers, trace_key)
     background = level * gain * _background(parameters, receivers, noise_key)
     place, origin_time, signal, onset, duration = _event_waves(parameters, receivers, statics, event_key)
     signal = gain * signal
 
     low, high = np.log(parameters.snr)
-    log_snr, chance = _draw(ratio_key, (low, high), (0.0, 1.0))
+    log_snr, chance = draw(ratio_key, (low, high), (0.0, 1.0))
     snr = jnp.exp(log_snr)
     peak = jnp.median(jnp.max(jnp.abs(signal[0]), axis=-1))
     rms = jnp.sqrt(jnp.median(jnp.mean(background**2, axis=-1)))
@@ -108,18 +111,11 @@ def simulate(parameters: Microseismic, receivers: np.ndarray, key: jax.Array) ->
     return Record(factor * signal, background, onset, duration, alive, event)
 
 
-def onset_labels(parameters: Microseismic, record: Record) -> jax.Array:
-    """Labels uint8 (receiver, sample): from each visible arrival's onset for its duration; later phases on top."""
-    time = jnp.arange(parameters.num_samples) * parameters.sampling_interval
-    floor = parameters.label_floor * jnp.sqrt(jnp.mean(record.noise**2, axis=-1))
-    visible = jnp.max(jnp.abs(record.signal), axis=-1) > floor
-    visible &= record.event.present
-    start, stop = record.onset[..., None], (record.onset + record.duration)[..., None]
-    during = (time >= start) & (time <= stop) & visible[..., None]
-    labels = jnp.zeros(record.noise.shape, jnp.uint8)
-    for number, phase in enumerate(during, start=1):
-        labels = jnp.where(phase, jnp.uint8(number if parameters.classes == "phase" else 1), labels)
-    return labels
+def label(parameters: Microseismic, record: Record) -> jax.Array:
+    """Labels uint8 (receiver, sample) of a record."""
+    peak = jnp.max(jnp.abs(record.signal), axis=-1)
+    rms = jnp.sqrt(jnp.mean(record.noise**2, axis=-1))
+    return onset_labels(parameters, peak, rms, record.onset, record.duration, record.event.present)
 
 
 def scale_traces(traces: jax.Array, clip: float) -> jax.Array:
@@ -133,9 +129,9 @@ def _event_waves(parameters: Microseismic, receivers: np.ndarray, statics: jax.A
     box = parameters.source
     low, high = receivers.min(axis=0) - box.margin, receivers.max(axis=0) + box.margin
     place_key, mechanism_key, pulse_key, *wave_keys = jax.random.split(key, 3 + len(parameters.phases))
-    place = _draw(place_key, (low[0], high[0]), (low[1], high[1]), box.depth)
-    tensor = source.moment_tensor(*_draw(mechanism_key, box.strike, box.dip, box.rake, box.isotropic, box.clvd))
-    frequency, share = _draw(pulse_key, box.frequency, parameters.first_arrival)
+    place = draw(place_key, (low[0], high[0]), (low[1], high[1]), box.depth)
+    tensor = source.moment_tensor(*draw(mechanism_key, box.strike, box.dip, box.rake, box.isotropic, box.clvd))
+    frequency, share = draw(pulse_key, box.frequency, parameters.first_arrival)
 
     media = {"P": parameters.p, "S": parameters.s}
     waves = [
@@ -157,7 +153,7 @@ def _wave(phase: str, medium: Medium, tensor: jax.Array, place: jax.Array, recei
 
     Amplitudes are relative: the signal-to-noise ratio sets the scale, and density, alike for P and S, drops out.
     """
-    speed, gradient, quality = _draw(key, medium.speed, medium.gradient, medium.quality)
+    speed, gradient, quality = draw(key, medium.speed, medium.gradient, medium.quality)
     north, east = receivers[:, 0] - place[0], receivers[:, 1] - place[1]
     offset, azimuth = jnp.hypot(north, east), jnp.arctan2(east, north)
     datum = receivers[:, 2].mean()
@@ -174,7 +170,7 @@ def _background(parameters: Microseismic, receivers: np.ndarray, key: jax.Array)
     """Coloured noise of rms 1 plus swell noise: (receiver, sample)."""
     what, count, interval = parameters.noise, parameters.num_samples, parameters.sampling_interval
     coloured_key, swell_key, draw_key = jax.random.split(key, 3)
-    slope, speed, level = _draw(draw_key, what.slope, what.swell_speed, what.swell_level)
+    slope, speed, level = draw(draw_key, what.slope, what.swell_speed, what.swell_level)
     traces = noise.coloured(coloured_key, slope, len(receivers), count, interval, what.low_cut)
     if what.swell_level[1] == 0:
         return traces
@@ -189,26 +185,3 @@ def _background(parameters: Microseismic, receivers: np.ndarray, key: jax.Array)
         num_waves=what.swell_waves,
     )
     return traces + level * waves
-
-
-def _receiver_effects(parameters: Microseismic, receivers: np.ndarray, key: jax.Array):
-    """Gain (receiver, 1), noise level (receiver, 1), P delay in s (receiver,), and which receivers live (receiver,)."""
-    traces, count = parameters.traces, len(receivers)
-    normal_key, smooth_key, dead_key = jax.random.split(key, 3)
-    gain, level, static = jax.random.normal(normal_key, (3, count))
-    direction, phase = _draw(smooth_key, (0.0, 2 * np.pi), (0.0, 2 * np.pi))
-    along = receivers[:, 0] * jnp.cos(direction) + receivers[:, 1] * jnp.sin(direction)
-    smooth = traces.static_smooth * jnp.sin(2 * jnp.pi * along / traces.static_length + phase)
-    alive = jax.random.uniform(dead_key, (count,)) >= traces.dead
-    return (
-        jnp.exp(traces.gain * gain)[:, None],
-        jnp.exp(traces.noise_level * level)[:, None],
-        traces.static_random * static + smooth,
-        alive,
-    )
-
-
-def _draw(key: jax.Array, *ranges: Range) -> jax.Array:
-    """One float32 number out of each range, uniform: (range,). One call for many numbers: each costs compile time."""
-    low, high = np.array(ranges, np.float32).T
-    return low + (high - low) * jax.random.uniform(key, (len(ranges),))

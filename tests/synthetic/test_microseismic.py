@@ -9,7 +9,7 @@ import pytest
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.synthetic import microseismic
-from seisjax.synthetic.arrays import receivers
+from seisjax.synthetic.arrays import receivers, vertical
 from seisjax.synthetic.parameters import PRESETS, PRM, QUICKSTART, Medium, Noise, ReceiverArray, Source, Traces
 
 ARRAY = ReceiverArray(lines=4, stations=8, station_spacing=150.0)
@@ -43,7 +43,7 @@ def records():
 
 
 def label(parameters, record):
-    return np.asarray(microseismic.onset_labels(parameters, record))
+    return np.asarray(microseismic.label(parameters, record))
 
 
 def test_a_panel_is_a_function_of_seed_and_index(generate):
@@ -155,7 +155,7 @@ def test_sources_above_receivers_and_negative_speeds_are_refused():
         microseismic.panel_generator(replace(TINY, source=Source(depth=(100.0, 200.0))), PLACES)
     steep = np.array([[0.0, 0.0, -900.0], [100.0, 0.0, 900.0]])
     with pytest.raises(UserError, match="s.speed"):
-        microseismic.panel_generator(TINY, steep)
+        microseismic.panel_generator(TINY, vertical(steep))
 
 
 def test_quickstart_has_two_to_six_percent_of_positives():
@@ -166,5 +166,5 @@ def test_quickstart_has_two_to_six_percent_of_positives():
 
 
 def test_presets_are_what_their_names_say():
-    assert len(receivers(PRESETS["prm"].array)) == 3458
-    assert len(receivers(PRESETS["quickstart"].array)) == 128
+    assert len(receivers(PRESETS["prm"].array).places) == 3458
+    assert len(receivers(PRESETS["quickstart"].array).places) == 128
