@@ -22,6 +22,8 @@ class Data:
     labels: str = ""  # name of the label array: the store's labels_<name>
     labels_volume: str = ""  # URL of the volume that holds the labels, on the same axes; empty: data.volume
     window: tuple[int, ...] = ()  # samples along each axis of the volume; a side of 1 makes a section
+    pad_to: tuple[int, ...] = ()  # sides that windows are padded to at their end; empty: the next multiple of
+    # 2^(model.levels-1), and 1 for a side of 1
     batch_size: int = 8  # samples (windows) per optimiser step, over all devices
     train: str = ""  # region of the volume that is trained on, or several parted by ";"
     validation: str = ""  # region (or several) that chooses the best checkpoint; empty: no validation
@@ -268,6 +270,7 @@ def validate(experiment: Experiment) -> None:
             f"config.optimizer.accumulation={optimizer.accumulation} does not divide "
             f"config.data.batch_size={data.batch_size}; choose a divisor"
         )
+    _validate_padding(data.window, data.pad_to, 2 ** (experiment.model.levels - 1))
     if data.class_shares and data.sampling != "balanced":
         raise UserError(
             f"config.data.class_shares={data.class_shares}: only config.data.sampling='balanced' draws by class, not "
@@ -281,6 +284,19 @@ def validate(experiment: Experiment) -> None:
     _validate_loss(experiment)
     if experiment.mesh.data == 0:
         raise UserError("config.mesh.data=0: must be at least 1, or -1 for all devices that are left")
+
+
+def _validate_padding(window: tuple[int, ...], pad_to: tuple[int, ...], multiple: int) -> None:
+    if not pad_to:
+        return
+    sides = tuple(1 if side == 1 else -(-side // multiple) * multiple for side in window)
+    if len(pad_to) != len(window) or any(
+        to % multiple or to < side if side > 1 else to != 1 for side, to in zip(sides, pad_to, strict=False)
+    ):
+        raise UserError(
+            f"config.data.pad_to={pad_to}: a side for each of config.data.window={window} is needed, 1 for 1, else a "
+            f"multiple of 2^(model.levels-1) = {multiple} that is no shorter; set {sides} or more, or leave it out"
+        )
 
 
 def _validate_loss(experiment: Experiment) -> None:

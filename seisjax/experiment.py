@@ -144,7 +144,7 @@ def open_target(config: Experiment, url: str, axes: Sequence[str]) -> Survey:
 
 
 def _padded(config: Experiment) -> Shape:
-    return padded_window(config.data.window, 2 ** (config.model.levels - 1))
+    return config.data.pad_to or padded_window(config.data.window, 2 ** (config.model.levels - 1))
 
 
 def _check_classes(volume: Volume, config: Experiment) -> None:

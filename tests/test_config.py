@@ -47,6 +47,10 @@ def test_from_dict_fills_in_and_refuses() -> None:
     [
         ("data.volume", ""),
         ("data.window", ()),
+        ("data.pad_to", (64, 64)),
+        ("data.pad_to", (1, 48, 64)),  # shorter than the window
+        ("data.pad_to", (1, 72, 64)),  # no multiple of 16
+        ("data.pad_to", (16, 64, 64)),  # sections stay sections
         ("data.batch_size", 0),
         ("data.clip", float("nan")),
         ("data.overhang", 1.0),

@@ -145,6 +145,21 @@ def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     assert "trained 2 steps" in train(config, tmp_path / "run", "train")
 
 
+def test_windows_are_padded_as_far_as_asked(config: Experiment, tmp_path: Path):
+    config.data.pad_to = (1, 24, 40)
+    config.train.num_steps = 2
+    survey = experiment.open_survey(config)
+    sample = experiment.training_source(config, survey)[0]
+    assert sample["image"].shape == (1, 24, 40, 1)
+    assert np.isnan(sample["image"][:, 16:]).all()
+    assert (sample["labels"][:, :, 36:] == 255).all()
+    train(config, tmp_path / "run", "train")
+    evaluate(tmp_path / "run", "test", "last")
+    result = json.loads((tmp_path / "run" / "evaluation_test.json").read_text())
+    assert np.sum(result["confusion_matrix"]) == 12 * 8 * 36
+    assert "(8, 1, 24, 40, 1)" in plan(config)
+
+
 def test_all_that_helps_with_few_labels_trains_resumes_and_is_used(config: Experiment, tmp_path: Path):
     """Balanced draws over two regions, robust traces, every augmentation, a weighted deep loss, averaging."""
     config.data.sampling, config.data.class_shares = "balanced", (1.0, 2.0, 1.0)
