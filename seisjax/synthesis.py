@@ -15,7 +15,7 @@ from seisjax.synthetic.microseismic import Event, panel_generator
 from seisjax.synthetic.parameters import Microseismic
 from seisjax.volumes import StreamingStatistics, Volume, create_volume
 
-_EVENT_UNITS = {"origin_time": "s", "x": "m", "y": "m", "z": "m", "snr": ""}
+_EVENT_UNITS = {"origin_time": "s", "x": "m", "y": "m", "z": "m", "snr": "", "first_arrival": "s", "size": ""}
 
 
 def write_microseismic(
@@ -38,9 +38,10 @@ def write_microseismic(
         raise UserError(f"num_examples={num_examples}: must be at least 1")
     if not 0 <= seed < 2**32:
         raise UserError(f"seed={seed}: must lie between 0 and 2^32 - 1")
-    places = receivers(parameters.array)
+    array = receivers(parameters.array)
+    places = array.places
     centre = np.append(places[:, :2].mean(axis=0), 0.0)  # float32 holds map coordinates to half a metre only
-    generate = jax.jit(panel_generator(parameters, places - centre))
+    generate = jax.jit(panel_generator(parameters, array._replace(places=places - centre)))
     label = LABELS_PREFIX + parameters.classes
     with _create(url, parameters, len(places), num_examples, seed, overwrite) as volume:
         volume.add_array(label, np.uint8, attributes={"class_names": list(parameters.class_names)})

@@ -22,7 +22,7 @@ TINY = replace(
 )
 NUM = 8
 # Map coordinates, of which float32 holds half metres only.
-PLACES = receivers(ReceiverArray(lines=3, stations=6, station_spacing=150.0)) + [4.5e5, 6.7e6, 0.0]
+PLACES = receivers(ReceiverArray(lines=3, stations=6, station_spacing=150.0)).places + [4.5e5, 6.7e6, 0.0]
 
 
 @pytest.fixture(scope="module")

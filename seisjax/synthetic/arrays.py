@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,9 +10,24 @@ from seisjax.errors import UserError
 from seisjax.synthetic.parameters import ReceiverArray
 
 
-def receivers(array: ReceiverArray) -> np.ndarray:
-    """Coordinates x, y, z of the receivers, m, float64 (receiver, 3), cable by cable. Raises UserError."""
-    return read_receivers(array.file) if array.file else _cables(array)
+class Receivers(NamedTuple):
+    """An array's receivers, in the order of a panel's rows."""
+
+    places: np.ndarray  # float64 (receiver, 3): x north, y east, z down from the sea surface, m
+    component: np.ndarray  # str (receiver,): what it measures, one of seisjax.synthetic.parameters.COMPONENTS
+    azimuth: np.ndarray  # float64 (receiver,): degrees from x towards y, the direction of the fibre where it is one
+    names: np.ndarray  # str (receiver,): "" where it has none
+
+
+def receivers(array: ReceiverArray) -> Receivers:
+    """The receivers of an array. Raises UserError."""
+    return read_receivers(array.file) if array.file else vertical(_cables(array))
+
+
+def vertical(places: np.ndarray) -> Receivers:
+    """Receivers at `places` (receiver, 3), m, that measure the upward component and have no names."""
+    count = len(places)
+    return Receivers(places, np.full(count, "z"), np.zeros(count), np.full(count, ""))
 
 
 def _cables(array: ReceiverArray) -> np.ndarray:
@@ -28,8 +44,8 @@ def _cables(array: ReceiverArray) -> np.ndarray:
     return np.stack([x, y, z], axis=-1).reshape(-1, 3)
 
 
-def read_receivers(path: str) -> np.ndarray:
-    """Receivers of a CSV file with a header that names x, y and z (m, z down): float64 (receiver, 3).
+def read_receivers(path: str) -> Receivers:
+    """Receivers of a CSV file with a header that names x, y and z (m, z down).
 
     Raises UserError for a missing file or column, a value that is no number, and an empty list.
     """
@@ -49,4 +65,4 @@ def read_receivers(path: str) -> np.ndarray:
     places = np.array(rows).reshape(-1, 3)
     if len(places) == 0 or not np.isfinite(places).all():
         raise UserError(f"{path}: needs at least one receiver, and finite coordinates")
-    return places
+    return vertical(places)

@@ -14,6 +14,7 @@ import numpy as np
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.synthetic import noise, source
+from seisjax.synthetic.arrays import Receivers
 from seisjax.synthetic.draws import draw
 from seisjax.synthetic.effects import receiver_effects
 from seisjax.synthetic.labels import onset_labels
@@ -30,6 +31,8 @@ class Event(NamedTuple):
     y: jax.Array  # m
     z: jax.Array  # m
     snr: jax.Array  # median over receivers of max|P| over the median rms of the noise
+    first_arrival: jax.Array  # s after the panel's first sample: the earliest P onset on a live receiver
+    size: jax.Array  # log10 of the moment, in a unit of its own: as a magnitude, one more is ten times the amplitude
 
 
 class Panel(NamedTuple):
@@ -53,17 +56,18 @@ class Record(NamedTuple):
 
 
 def panel_generator(
-    parameters: Microseismic, receivers: np.ndarray
+    parameters: Microseismic, receivers: Receivers, recording: np.ndarray | None = None
 ) -> Callable[[int | jax.Array, int | jax.Array], Panel]:
     """A function (seed, index) -> Panel, to be jitted, and vmapped over `index`.
 
-    receivers: x, y, z in m, (receiver, 3), their origin near the array: places are float32 inside.
+    receivers: their origin near the array, for places are float32 inside. recording: noise that was recorded at the
+    panels' sampling interval, float32 (receiver, sample): where it is given, panels' noise is cut from it.
     Raises UserError where sources may lie above receivers, or a speed may fall below 0.
     """
-    check_depths(parameters, receivers)
+    check_depths(parameters, receivers.places)
 
     def panel(seed, index) -> Panel:
-        record = simulate(parameters, receivers, jax.random.fold_in(jax.random.key(seed), index))
+        record = simulate(parameters, receivers, jax.random.fold_in(jax.random.key(seed), index), recording)
         amplitude = scale_traces(record.signal.sum(axis=0) + record.noise, parameters.clip)
         alive = record.alive[:, None]
         return Panel(
@@ -76,27 +80,30 @@ def panel_generator(
     return panel
 
 
-def check_depths(parameters: Microseismic, receivers: np.ndarray) -> None:
+def check_depths(parameters: Microseismic, places: np.ndarray) -> None:
     """Raise UserError unless every source lies below every receiver, and speeds are positive at the highest one."""
-    highest, lowest = receivers[:, 2].min(), receivers[:, 2].max()
+    highest, lowest = places[:, 2].min(), places[:, 2].max()
     if parameters.source.depth[0] <= lowest:
         raise UserError(
             f"source.depth={parameters.source.depth}: the deepest receiver lies at {lowest:g} m; draw sources below it"
         )
     for name, medium in (("p", parameters.p), ("s", parameters.s)):
-        if medium.speed[0] <= medium.gradient[1] * (receivers[:, 2].mean() - highest):
+        if medium.speed[0] <= medium.gradient[1] * (places[:, 2].mean() - highest):
             raise UserError(
                 f"{name}.speed={medium.speed}: falls below 0 at the highest receiver ({highest:g} m) "
                 f"with {name}.gradient={medium.gradient}; raise the speed or lower the gradient"
             )
 
 
-def simulate(parameters: Microseismic, receivers: np.ndarray, key: jax.Array) -> Record:
+def simulate(
+    parameters: Microseismic, receivers: Receivers, key: jax.Array, recording: np.ndarray | None = None
+) -> Record:
     """Signal and noise of one panel, at the signal-to-noise ratio that was drawn."""
+    places = receivers.places
     event_key, noise_key, trace_key, ratio_key = jax.random.split(key, 4)
-    gain, level, statics, alive = receiver_effects(parameters, receivers, trace_key)
-    background = level * gain * _background(parameters, receivers, noise_key)
-    place, origin_time, signal, onset, duration = _event_waves(parameters, receivers, statics, event_key)
+    gain, level, statics, alive = receiver_effects(parameters, places, trace_key)
+    background = level * gain * _background(parameters, places, noise_key)
+    place, origin_time, signal, onset, duration = _event_waves(parameters, places, statics, event_key)
     signal = gain * signal
 
     low, high = np.log(parameters.snr)
@@ -107,7 +114,9 @@ def simulate(parameters: Microseismic, receivers: np.ndarray, key: jax.Array) ->
     present = (chance >= parameters.noise_only) & (peak > 0)
     factor = jnp.where(present, snr * rms / jnp.where(peak > 0, peak, 1.0), 0.0)
     x, y, z = place
-    event = Event(present, origin_time, x, y, z, jnp.where(present, snr, 0.0))
+    first = jnp.min(jnp.where(alive, onset[0], jnp.inf))
+    size = jnp.where(present, jnp.log10(jnp.where(present, factor, 1.0)), 0.0)
+    event = Event(present, origin_time, x, y, z, jnp.where(present, snr, 0.0), first, size)
     return Record(factor * signal, background, onset, duration, alive, event)
 
 

@@ -11,6 +11,8 @@ from seisjax.errors import UserError, nearest
 
 Range = tuple[float, float]
 
+COMPONENTS = ("z", "n", "e", "hydrophone", "strain")  # "z" is up; "strain" is that along a fibre
+
 CLASSES = {"event": ("noise", "event"), "phase": ("noise", "P", "S")}
 
 
@@ -157,4 +159,28 @@ QUICKSTART = replace(
     snr=(1.0, 3.0),
 )
 
-PRESETS = {"prm": PRM, "quickstart": QUICKSTART}
+# The paper's panel: the whole array, 3458 receivers, which readers pad to 4096.
+MICROSEISMIC_4096 = PRM
+
+# Eight neighbouring cables and 4 s.
+MICROSEISMIC_1024 = replace(
+    PRM, array=ReceiverArray(lines=8, stations=128), num_samples=1024, sampling_interval=0.004, first_arrival=(0.05, 0.6)
+)
+
+# For two CPU cores: eight shorter cables and 2 s, which hold P alone.
+MICROSEISMIC_SMALL = replace(
+    PRM,
+    array=ReceiverArray(lines=8, stations=64),
+    num_samples=512,
+    sampling_interval=0.004,
+    phases=("P",),
+    first_arrival=(0.05, 0.6),
+)
+
+PRESETS = {
+    "prm": PRM,
+    "quickstart": QUICKSTART,
+    "microseismic_small": MICROSEISMIC_SMALL,
+    "microseismic_1024": MICROSEISMIC_1024,
+    "microseismic_4096": MICROSEISMIC_4096,
+}

@@ -9,17 +9,17 @@ from seisjax.synthetic.parameters import ReceiverArray
 
 
 def test_cables_run_along_y_one_after_the_other():
-    places = receivers(ReceiverArray(lines=3, stations=5)).reshape(3, 5, 3)
+    places = receivers(ReceiverArray(lines=3, stations=5)).places.reshape(3, 5, 3)
     np.testing.assert_allclose(np.diff(places[..., 0].mean(axis=1)), 300.0, atol=20.0)
     assert (np.diff(places[..., 1], axis=1) > 10.0).all()
     np.testing.assert_allclose(places[..., 2], 130.0, atol=2.0)
-    np.testing.assert_array_equal(places, receivers(ReceiverArray(lines=3, stations=5)).reshape(3, 5, 3))
+    np.testing.assert_array_equal(places, receivers(ReceiverArray(lines=3, stations=5)).places.reshape(3, 5, 3))
 
 
 def test_receivers_from_a_file(tmp_path):
     path = tmp_path / "array.csv"
     path.write_text("station, x, y, z\nA1, 1.5, 2, -30\nA2, 4, 5, 6\n")
-    np.testing.assert_array_equal(receivers(ReceiverArray(file=str(path))), [[1.5, 2, -30], [4, 5, 6]])
+    np.testing.assert_array_equal(receivers(ReceiverArray(file=str(path))).places, [[1.5, 2, -30], [4, 5, 6]])
 
 
 @pytest.mark.parametrize(
