@@ -13,7 +13,8 @@ Range = tuple[float, float]
 
 COMPONENTS = ("z", "n", "e", "hydrophone", "strain")  # "z" is up; "strain" is that along a fibre
 
-CLASSES = {"event": ("noise", "event"), "phase": ("noise", "P", "S")}
+CLASSES = {"event": ("noise", "event"), "phase": ("noise", "P", "S"), "onset": ("noise", "onset")}
+ONSET_SCALE = 100  # of onset labels: the value that stands for a probability of 1
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,56 @@ class Source:
 
 @dataclass(frozen=True)
 class Noise:
-    """Coloured noise, independent on every trace, and swell noise: surface waves that cross the whole array."""
+    """What an array records when nothing happens: the sum of all kinds whose level may exceed 0.
 
+    Levels are in one unit, the rms of coloured noise at level 1. Bands are fixed, levels and speeds drawn per panel.
+    """
+
+    coloured_level: Range = (1.0, 1.0)  # rms of Gaussian noise of power f^-slope
     slope: Range = (0.0, 2.0)  # b of the power spectrum f^-b
-    low_cut: float = 1.0  # below this the spectrum is flat and falls off towards 0, Hz
-    swell_level: Range = (0.0, 0.7)  # rms of the swell noise over the coloured noise's
-    swell_band: Range = (1.5, 6.0)  # Hz; fixed, not drawn
+    low_cut: float = 1.0  # below this the spectrum is flat and falls off towards 0, Hz; 0: it does not
+    correlation_length: float = 0.0  # l of coloured noise's covariance exp(-distance / l), m; 0: traces independent
+
+    swell_level: Range = (0.0, 0.7)  # rms of surface waves that cross the array from everywhere
+    swell_band: Range = (1.5, 6.0)  # Hz
     swell_speed: Range = (380.0, 460.0)  # phase speed in the middle of the band, m/s
     swell_dispersion: float = 0.3  # n of the phase speed's f^-n
-    swell_waves: int = 48  # plane waves, from everywhere
+    swell_waves: int = 48  # plane waves
+
+    water_level: Range = (0.0, 0.0)  # rms of waves through the water from about one side
+    water_band: Range = (8.0, 30.0)  # Hz
+    water_speed: Range = (1480.0, 1500.0)  # m/s, the platform's waves too
+    water_spread: float = 15.0  # standard deviation of their directions about the common one, degrees
+    water_waves: int = 6  # plane waves
+
+    platform_level: Range = (0.0, 0.0)  # rms over the array of a platform's or vessel's tones, which fall off as 1/R
+    platform_distance: Range = (500.0, 5000.0)  # from the array's middle, in any direction, m
+    platform_tone: Range = (6.0, 14.0)  # lowest tone (blade rate), Hz
+    platform_harmonics: int = 4  # tones, at whole multiples of the lowest
+    platform_modulation: float = 0.3  # depth of the tones' slow amplitude modulation
+    platform_modulation_rate: Range = (0.1, 0.6)  # Hz
+
+    interference_level: Range = (0.0, 0.0)  # peak of another survey's air-gun shots
+    interference_share: float = 0.5  # share of panels that hold them
+    interference_distance: Range = (8e3, 40e3)  # from the array's middle, m
+    interference_speed: Range = (1480.0, 1700.0)  # across the array, m/s
+    interference_frequency: Range = (10.0, 30.0)  # middle of the spectrum, Hz
+    interference_width: Range = (0.3, 0.6)  # standard deviation of the spectrum in ln(f)
+    interference_delay: Range = (0.05, 0.35)  # group delay of the middle frequency f_m, s: it goes as f_m / f
+
+    spike_level: Range = (0.0, 0.0)  # size of single wrong samples
+    spike_rate: float = 0.02  # of a trace, 1/s
+    burst_level: Range = (0.0, 0.0)  # peak of wave trains on a few neighbouring traces
+    bursts: int = 3  # in a panel
+    burst_traces: Range = (1.0, 12.0)  # half width, traces
+    burst_duration: Range = (0.1, 0.6)  # standard deviation of the Gaussian envelope, s
+    burst_frequency: Range = (5.0, 35.0)  # Hz
+
+    recording: str = ""  # URL or path of a volume (receiver, time) of noise, at the panels' sampling interval
+    recording_level: Range = (1.0, 1.0)  # rms of an average receiver of it; receivers keep their relations
+    recording_use: str = "cut"  # "cut": a stretch as it is | "covariance": Gaussian noise of its space-time covariance
+    recording_rows: str = "same"  # "same": a receiver's noise is its own row | "drawn": any row at any time
+    recording_cuts: int = 8  # stretches that a panel's covariance is taken from
 
 
 @dataclass(frozen=True)
@@ -78,6 +120,9 @@ class Traces:
     static_smooth: float = 0.008  # amplitude of a P delay that varies slowly over the array, s
     static_length: float = 2600.0  # wavelength of the slow variation, m
     dead: float = 0.01  # share of receivers that record nothing
+    bad: float = 0.0  # share of receivers with much white noise of their own
+    bad_level: float = 8.0  # its rms over the noise's median rms; it does not enter the signal-to-noise ratio
+    flipped: float = 0.0  # share of receivers of wrong polarity
 
 
 @dataclass(frozen=True)
@@ -96,18 +141,21 @@ class Microseismic:
     first_arrival: Range = (0.02, 0.35)  # when P reaches the nearest receiver, as a share of the panel's length
     snr: Range = (0.1, 3.0)  # median over receivers of max|P| over the median rms of the noise; drawn log-uniformly
     noise_only: float = 0.1  # share of panels without an event
-    classes: str = "event"  # "event": noise, event | "phase": noise, P, S
+    classes: str = "event"  # "event": noise, event | "phase": noise, P, S | "onset": 100 times a Gaussian at onsets
+    onset_sigma: float = 0.02  # standard deviation of onset labels' Gaussian, s
     label_floor: float = 0.15  # an arrival whose peak is below so many rms of its trace's noise has no label
     clip: float = 10.0  # traces are divided by 1.4826 times their median absolute amplitude, then clipped to +-clip
 
     def __post_init__(self):
         _check_ranges(self, "")
-        positive = ("num_samples", "sampling_interval", "clip")
+        positive = ("num_samples", "sampling_interval", "clip", "onset_sigma")
         for name in positive:
             _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
         _require(self.snr[0] > 0, "snr", self.snr, "must be positive (noise_only sets the share without an event)")
         _require(0 <= self.noise_only <= 1, "noise_only", self.noise_only, "must lie between 0 and 1")
-        _require(0 <= self.traces.dead < 1, "traces.dead", self.traces.dead, "must lie between 0 and 1")
+        for name in ("dead", "bad", "flipped"):
+            share = getattr(self.traces, name)
+            _require(0 <= share < 1, f"traces.{name}", share, "must lie between 0 and 1")
         _require(self.phases in (("P",), ("P", "S")), "phases", self.phases, "write ('P',) or ('P', 'S')")
         _require(self.classes in CLASSES, "classes", self.classes, f"unknown{nearest(self.classes, CLASSES)}")
         for name in ("p", "s"):
@@ -116,6 +164,7 @@ class Microseismic:
             _require(medium.gradient[0] > 0, f"{name}.gradient", medium.gradient, "must be positive, e.g. 1e-3")
             _require(medium.quality[0] > 0, f"{name}.quality", medium.quality, "must be positive")
         nyquist = 0.5 / self.sampling_interval
+        _check_noise(self.noise, nyquist)
         _require(
             self.source.frequency[1] <= 0.4 * nyquist,
             "source.frequency",
@@ -129,10 +178,46 @@ class Microseismic:
         """Names of the label values 0, 1, ..."""
         return CLASSES[self.classes]
 
+    @property
+    def label_scale(self) -> int:
+        """The label value that stands for a probability of 1, or 0 where labels are numbers of classes."""
+        return ONSET_SCALE if self.classes == "onset" else 0
+
 
 def _require(holds: bool, name: str, value: object, message: str) -> None:
     if not holds:
         raise UserError(f"{name}={value}: {message}")
+
+
+def _check_noise(noise: Noise, nyquist: float) -> None:
+    """Levels and numbers are not negative, some kind is on, and its frequencies lie below Nyquist."""
+    numbers = ("swell_waves", "water_waves", "platform_harmonics", "bursts", "recording_cuts")
+    rates = ("low_cut", "correlation_length", "spike_rate", "platform_modulation", "interference_share")
+    low = {name: getattr(noise, name) for name in numbers + rates}
+    low |= {entry.name: getattr(noise, entry.name) for entry in fields(noise) if entry.name.endswith("_level")}
+    for name, value in low.items():
+        _require((value[0] if isinstance(value, tuple) else value) >= 0, f"noise.{name}", value, "must not be negative")
+    for name, known in (("recording_use", ("cut", "covariance")), ("recording_rows", ("same", "drawn"))):
+        value = getattr(noise, name)
+        _require(value in known, f"noise.{name}", value, f"unknown; write one of {', '.join(known)}")
+    always = (noise.coloured_level, noise.swell_level, noise.water_level, noise.platform_level)
+    always += (noise.recording_level,) if noise.recording else ()
+    on = any(level[1] > 0 for level in always)
+    _require(on, "noise.coloured_level", noise.coloured_level, "no noise at all; raise a level above 0")
+    tones = noise.platform_tone[1] * noise.platform_harmonics + noise.platform_modulation_rate[1]
+    for name, level, highest in (
+        ("swell_band", noise.swell_level, noise.swell_band[1]),
+        ("water_band", noise.water_level, noise.water_band[1]),
+        ("platform_tone", noise.platform_level, tones),
+        ("interference_frequency", noise.interference_level, noise.interference_frequency[1]),
+        ("burst_frequency", noise.burst_level, noise.burst_frequency[1]),
+    ):
+        value = getattr(noise, name)
+        holds = level[1] == 0 or highest < nyquist
+        _require(holds, f"noise.{name}", value, f"reaches Nyquist ({nyquist:g} Hz); lower it or sampling_interval")
+        _require(value[0] > 0, f"noise.{name}", value, "must be positive")
+    for name in ("swell_speed", "water_speed", "interference_speed", "interference_distance", "burst_duration"):
+        _require(getattr(noise, name)[0] > 0, f"noise.{name}", getattr(noise, name), "must be positive")
 
 
 def _check_ranges(parameters: object, path: str) -> None:
@@ -145,6 +230,19 @@ def _check_ranges(parameters: object, path: str) -> None:
             good = len(value) == 2 and all(map(math.isfinite, value)) and value[0] <= value[1]
             _require(good, name, value, "write a range as (low, high)")
 
+
+WHITE_NOISE = Noise(slope=(0.0, 0.0), low_cut=0.0, swell_level=(0.0, 0.0))
+
+# All kinds: what a permanent seabed array records near a platform.
+REALISTIC_NOISE = Noise(
+    swell_level=(0.2, 1.0),
+    water_level=(0.0, 0.5),
+    platform_level=(0.0, 0.7),
+    interference_level=(1.0, 4.0),
+    spike_level=(5.0, 25.0),
+    burst_level=(2.0, 6.0),
+)
+REALISTIC_TRACES = Traces(bad=0.008, flipped=0.002)
 
 PRM = Microseismic()
 
