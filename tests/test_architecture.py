@@ -31,6 +31,7 @@ FLOORS = {
     "seisjax.data": 2,
     "seisjax.synthesis": 2,
     "seisjax.checkpoint": 3,
+    "seisjax.detection": 3,
     "seisjax.evaluation": 3,
     "seisjax.inference": 3,
     "seisjax.reporting": 3,
