@@ -13,13 +13,13 @@ import numpy as np
 
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
-from seisjax.synthetic import noise, source
+from seisjax.synthetic import noise, recorded
 from seisjax.synthetic.arrays import Receivers
 from seisjax.synthetic.draws import draw
-from seisjax.synthetic.effects import receiver_effects
+from seisjax.synthetic.effects import receiver_effects, spoiled
 from seisjax.synthetic.labels import onset_labels
-from seisjax.synthetic.parameters import Medium, Microseismic
-from seisjax.synthetic.traveltimes import trace_rays
+from seisjax.synthetic.parameters import Microseismic
+from seisjax.synthetic.waves import event_waves
 
 
 class Event(NamedTuple):
@@ -65,6 +65,8 @@ def panel_generator(
     Raises UserError where sources may lie above receivers, or a speed may fall below 0.
     """
     check_depths(parameters, receivers.places)
+    if recording is not None:
+        recording = recorded.prepared(parameters.noise, recording, len(receivers.places), parameters.num_samples)
 
     def panel(seed, index) -> Panel:
         record = simulate(parameters, receivers, jax.random.fold_in(jax.random.key(seed), index), recording)
@@ -81,8 +83,13 @@ def panel_generator(
 
 
 def check_depths(parameters: Microseismic, places: np.ndarray) -> None:
-    """Raise UserError unless every source lies below every receiver, and speeds are positive at the highest one."""
+    """Raise UserError unless receivers lie below the water, sources below receivers, and speeds are positive there."""
     highest, lowest = places[:, 2].min(), places[:, 2].max()
+    if parameters.water_depth > 0 and highest < parameters.water_depth - 1e-3:
+        raise UserError(
+            f"water_depth={parameters.water_depth:g}: receiver {places[:, 2].argmin()} lies at {highest:g} m, above "
+            "the sea floor; give the depth of the shallowest sea floor, or water_depth=0 for an array on land"
+        )
     if parameters.source.depth[0] <= lowest:
         raise UserError(
             f"source.depth={parameters.source.depth}: the deepest receiver lies at {lowest:g} m; draw sources below it"
@@ -100,11 +107,13 @@ def simulate(
 ) -> Record:
     """Signal and noise of one panel, at the signal-to-noise ratio that was drawn."""
     places = receivers.places
-    event_key, noise_key, trace_key, ratio_key = jax.random.split(key, 4)
+    event_key, noise_key, trace_key, ratio_key, bad_key = jax.random.split(key, 5)
     gain, level, statics, alive = receiver_effects(parameters, places, trace_key)
-    background = level * gain * _background(parameters, places, noise_key)
-    place, origin_time, signal, onset, duration = _event_waves(parameters, places, statics, event_key)
-    signal = gain * signal
+    what, count, interval = parameters.noise, parameters.num_samples, parameters.sampling_interval
+    background = level * gain * noise.background(what, places, count, interval, noise_key, recording)
+    alive &= jnp.any(background != 0, axis=-1)  # a recording may lack receivers
+    waves = event_waves(parameters, receivers, statics, event_key)
+    signal = gain * waves.signal
 
     low, high = np.log(parameters.snr)
     log_snr, chance = draw(ratio_key, (low, high), (0.0, 1.0))
@@ -113,11 +122,11 @@ def simulate(
     rms = jnp.sqrt(jnp.median(jnp.mean(background**2, axis=-1)))
     present = (chance >= parameters.noise_only) & (peak > 0)
     factor = jnp.where(present, snr * rms / jnp.where(peak > 0, peak, 1.0), 0.0)
-    x, y, z = place
-    first = jnp.min(jnp.where(alive, onset[0], jnp.inf))
+    first = jnp.min(jnp.where(alive | ~jnp.any(alive), waves.onset[0], jnp.inf))
     size = jnp.where(present, jnp.log10(jnp.where(present, factor, 1.0)), 0.0)
-    event = Event(present, origin_time, x, y, z, jnp.where(present, snr, 0.0), first, size)
-    return Record(factor * signal, background, onset, duration, alive, event)
+    event = Event(present, waves.origin_time, *waves.place, jnp.where(present, snr, 0.0), first, size)
+    background = spoiled(parameters.traces, background, rms, bad_key)
+    return Record(factor * signal, background, waves.onset, waves.duration, alive, event)
 
 
 def label(parameters: Microseismic, record: Record) -> jax.Array:
@@ -131,66 +140,3 @@ def scale_traces(traces: jax.Array, clip: float) -> jax.Array:
     """Traces (receiver, sample) over their robust standard deviation, 1.4826 median |x|, clipped to +-clip."""
     scale = 1.4826 * jnp.median(jnp.abs(traces), axis=-1, keepdims=True)
     return jnp.clip(traces / jnp.where(scale > 0, scale, 1.0), -clip, clip)
-
-
-def _event_waves(parameters: Microseismic, receivers: np.ndarray, statics: jax.Array, key: jax.Array):
-    """Place (x, y, z) and origin time of an event; its signal (phase, receiver, sample), and onsets and durations."""
-    box = parameters.source
-    low, high = receivers.min(axis=0) - box.margin, receivers.max(axis=0) + box.margin
-    place_key, mechanism_key, pulse_key, *wave_keys = jax.random.split(key, 3 + len(parameters.phases))
-    place = draw(place_key, (low[0], high[0]), (low[1], high[1]), box.depth)
-    tensor = source.moment_tensor(*draw(mechanism_key, box.strike, box.dip, box.rake, box.isotropic, box.clvd))
-    frequency, share = draw(pulse_key, box.frequency, parameters.first_arrival)
-
-    media = {"P": parameters.p, "S": parameters.s}
-    waves = [
-        _wave(phase, media[phase], tensor, place, receivers, wave_key)
-        for phase, wave_key in zip(parameters.phases, wave_keys, strict=True)
-    ]
-    amplitude, time, t_star = (jnp.stack(values) for values in zip(*waves, strict=True))
-
-    length = parameters.num_samples * parameters.sampling_interval
-    origin_time = share * length - jnp.min(time[0])
-    onset = origin_time + time + statics * jnp.array([1.0, 2.0])[: len(waves), None]
-    arrivals = jax.vmap(source.arrivals, in_axes=(0, 0, 0, None, None, None))
-    signal = arrivals(amplitude, onset, t_star, frequency, parameters.num_samples, parameters.sampling_interval)
-    return place, origin_time, signal, onset, source.duration(frequency, t_star)
-
-
-def _wave(phase: str, medium: Medium, tensor: jax.Array, place: jax.Array, receivers: np.ndarray, key: jax.Array):
-    """Amplitude on the upward component, travel time (s) and t* (s) of one wave, each (receiver,).
-
-    Amplitudes are relative: the signal-to-noise ratio sets the scale, and density, alike for P and S, drops out.
-    """
-    speed, gradient, quality = draw(key, medium.speed, medium.gradient, medium.quality)
-    north, east = receivers[:, 0] - place[0], receivers[:, 1] - place[1]
-    offset, azimuth = jnp.hypot(north, east), jnp.arctan2(east, north)
-    datum = receivers[:, 2].mean()
-    depth, source_depth = receivers[:, 2] - datum, place[2] - datum
-    rays = trace_rays(offset, source_depth, depth, speed, gradient)
-    pattern_p, pattern_sv = source.radiation(tensor, azimuth, rays.sin_source, rays.cos_source)
-    towards_up = pattern_p * rays.cos_receiver if phase == "P" else pattern_sv * rays.sin_receiver
-    v_receiver, v_source = (speed + gradient * depth) / 1e3, (speed + gradient * source_depth) / 1e3
-    amplitude = towards_up / (jnp.sqrt(v_receiver * v_source**5) * rays.spreading / 1e3)
-    return amplitude, rays.time, rays.time / quality
-
-
-def _background(parameters: Microseismic, receivers: np.ndarray, key: jax.Array) -> jax.Array:
-    """Coloured noise of rms 1 plus swell noise: (receiver, sample)."""
-    what, count, interval = parameters.noise, parameters.num_samples, parameters.sampling_interval
-    coloured_key, swell_key, draw_key = jax.random.split(key, 3)
-    slope, speed, level = draw(draw_key, what.slope, what.swell_speed, what.swell_level)
-    traces = noise.coloured(coloured_key, slope, len(receivers), count, interval, what.low_cut)
-    if what.swell_level[1] == 0:
-        return traces
-    waves = noise.swell(
-        swell_key,
-        jnp.asarray(receivers, jnp.float32),
-        speed,
-        count,
-        interval,
-        band=what.swell_band,
-        dispersion=what.swell_dispersion,
-        num_waves=what.swell_waves,
-    )
-    return traces + level * waves
