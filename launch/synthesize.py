@@ -6,18 +6,16 @@
 (seisjax.synthetic.parameters.Microseismic). Panel i of a seed is the same in every volume.
 """
 
-import runpy
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import flags
 
 from seisjax.command_line import run
-from seisjax.errors import UserError, nearest
+from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
-from seisjax.synthesis import write_microseismic
-from seisjax.synthetic.parameters import PRESETS, Microseismic
+from seisjax.synthesis import load_parameters, write_microseismic
+from seisjax.synthetic.parameters import PRESETS
 
 GENERATOR = flags.DEFINE_enum("generator", "microseismic", ["microseismic", "faults"], "what is made")
 CONFIG = flags.DEFINE_string("config", "quickstart", f"preset ({', '.join(PRESETS)}) or FILE.py with get_config()")
@@ -44,25 +42,6 @@ def main(argv: Sequence[str]) -> None:
     )
     bar.close()
     print(f"{volume.describe()}\nwrote {OUTPUT.value} in {time.monotonic() - start:.1f} s")
-
-
-def load_parameters(config: str) -> Microseismic:
-    """A preset by its name, or what `get_config()` of a Python file returns. Raises UserError."""
-    if not config.endswith(".py"):
-        if config not in PRESETS:
-            raise UserError(f"--config={config}: no preset of this name{nearest(config, PRESETS)}, and no .py file")
-        return PRESETS[config]
-    if not Path(config).is_file():
-        raise UserError(f"--config={config}: no such file")
-    try:
-        parameters = runpy.run_path(config)["get_config"]()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"--config={config}: {type(error).__name__}: {error}; it must define get_config()") from error
-    if not isinstance(parameters, Microseismic):
-        raise UserError(f"--config={config}: get_config() must return Microseismic, not {type(parameters).__name__}")
-    return parameters
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ from seisjax.errors import UserError, nearest
 from seisjax.geometry import Box, Shape, padded_window
 from seisjax.models.unet import UNet
 from seisjax.normalization import SIGMA_OF_MEDIAN_DEVIATION, Normalization
+from seisjax.synthesis import SyntheticVolume, open_data
 from seisjax.training import step as steps
 from seisjax.training.optimizer import make_optimizer, make_schedule
 from seisjax.training.state import State, init_state
-from seisjax.volumes import Volume, open_volume, set_cache_size
+from seisjax.volumes import Volume, set_cache_size
+
+_MOST_GENERATED = 200  # panels of a virtual volume that baselines may ask for
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ def open_survey(config: Experiment) -> Survey:
     """Open the volume and prove that window, labels, splits and devices fit. Raises UserError where they do not."""
     data = config.data
     set_cache_size(data.cache_mebibytes)
-    volume = open_volume(data.volume)
+    volume = open_data(data.volume)
     if data.labels_volume:
-        volume = volume.with_labels(open_volume(data.labels_volume))
+        volume = volume.with_labels(open_data(data.labels_volume))
     if data.labels not in volume.label_names():
         where = data.labels_volume or data.volume
         raise UserError(
@@ -93,6 +96,7 @@ def open_survey(config: Experiment) -> Survey:
     regions = resolve_splits(
         volume, data.train, data.validation, data.test, data.window, data.split_gap, data.directions
     )
+    _check_generated(volume, config, regions)
     check_labelled(volume, data.labels, regions)
     _check_classes(volume, config)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
@@ -100,6 +104,24 @@ def open_survey(config: Experiment) -> Survey:
     if volume.axes[-1].name in data.directions:
         _check_horizontal(config, volume.axes[-1].name)
     return Survey(volume, regions, tuple(data.window), _padded(config), volume.class_names(data.labels))
+
+
+def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tuple[Box, ...]]) -> None:
+    """Raise UserError for options that would make every panel of a virtual volume before the first step."""
+    if not isinstance(volume, SyntheticVolume):
+        return
+    sampling, weighting = config.data.sampling, config.loss.class_weighting
+    for setting, uses_counts, instead in (
+        (f"data.sampling='{sampling}'", sampling in ("balanced", "blocks"), "set data.sampling='uniform'"),
+        (f"loss.class_weighting='{weighting}'", weighting != "none", "set loss.class_weights"),
+    ):
+        if uses_counts:
+            raise UserError(f"{setting}: needs the labels of all panels, and {volume.url} makes them one by one; {instead}")
+    panels = sum(region.shape[0] for region in regions["train"])
+    if config.evaluate.baselines and panels > _MOST_GENERATED:
+        raise UserError(
+            f"evaluate.baselines: would make all {panels} panels of data.train; set evaluate.baselines=False"
+        )
 
 
 def _check_horizontal(config: Experiment, vertical: str) -> None:
@@ -135,7 +157,7 @@ def open_target(config: Experiment, url: str, axes: Sequence[str]) -> Survey:
     Raises UserError where it has others, or is smaller than the window.
     """
     set_cache_size(config.data.cache_mebibytes)
-    volume = open_volume(url)
+    volume = open_data(url)
     names = [axis.name for axis in volume.axes]
     if names != list(axes):
         raise UserError(f"{url}: has the axes {', '.join(names)}; the run was trained on {', '.join(axes)}")

@@ -1,6 +1,7 @@
 """Windows of a volume as samples: an image and its labels, padded and masked."""
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,14 +67,15 @@ class WindowSource:
         attempts = [0] * len(indices)
         waiting = list(range(len(indices)))
         while waiting:
-            reads = []
+            reads: deque[tuple[int, Draw, Pending, Pending | None]] = deque()
             self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
             for row in waiting:
                 draw, attempts[row] = self._draw(indices[row], attempts[row])
                 if draw is not None:
                     reads.append((row, draw, *self._start(draw.inner)))
             waiting = []
-            for row, draw, image_read, labels_read in reads:
+            while reads:  # what is done with is let go at once
+                row, draw, image_read, labels_read = reads.popleft()
                 place = (row, *self._laid_out(draw).slices)
                 side = image[(*place, 0)].shape
                 data = image_read().reshape(side)
