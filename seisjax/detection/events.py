@@ -52,14 +52,16 @@ class Event(NamedTuple):
 
 
 def associate(
-    picks: Picks, live: int, options: Association = Association(), locator: Locator | None = None
+    picks: Picks, live: int, seconds: float, options: Association = Association(), locator: Locator | None = None
 ) -> list[Event]:
     """The events that picks belong to, in order of their first arrival.
 
-    live: receivers that record. locator: travel times to the receivers, where their places are known.
+    live: receivers that record; seconds: length of the record. Where picks are dense, an event needs five standard
+    deviations more of them than would come together by chance. locator: travel times to the receivers, where their
+    places are known.
     """
     needed, left, found = options.needed(live), picks, []
-    search = _Search(locator, options) if locator else _Coincidence(options)
+    search = _Search(locator, options, seconds) if locator else _Coincidence(options, seconds)
     while left.number >= needed and len(found) < options.max_events:
         event, taken = search.next(left, needed)
         if not taken.any():
@@ -70,19 +72,17 @@ def associate(
     return sorted(found, key=lambda event: event.first_arrival)
 
 
-def by_chance(picks: Picks, width: float) -> float:
-    """Picks that lie within `width` s by chance, if they all had nothing to do with one another."""
-    if picks.number < 2:
-        return 0.0
-    low, high = np.percentile(picks.time, [1, 99])
-    return picks.number * width / max(high - low, width)
+def by_chance(picks: Picks, width: float, seconds: float) -> float:
+    """So many picks may lie within `width` s by chance, if they have nothing to do with one another."""
+    mean = picks.number * width / max(seconds, width)
+    return mean + 5 * np.sqrt(mean)
 
 
 class _Search:
     """Events under an array whose places are known."""
 
-    def __init__(self, locator: Locator, options: Association):
-        self.locator, self.options = locator, options
+    def __init__(self, locator: Locator, options: Association, seconds: float):
+        self.locator, self.options, self.seconds = locator, options, seconds
         self.nodes, self.waves = locator.grid(options.tolerance), locator.plane_waves(options.tolerance)
         reach = float(np.ptp(self.nodes.times))
         steps = int(np.ceil(locator.p_doubt * reach / (2 * options.tolerance)))
@@ -94,8 +94,7 @@ class _Search:
         usable = picks.where(picks.phase != S)
         start = max((_best_node(usable, self.nodes, scale, tolerance) for scale in self.scales), default=_NOTHING)
         wave = _best_node(usable, self.waves, 1.0, tolerance)
-        chance = by_chance(usable, 2 * tolerance)
-        if max(start.count, wave.count) < max(needed, chance + 5 * np.sqrt(chance)):
+        if max(start.count, wave.count) < max(needed, by_chance(usable, 2 * tolerance, self.seconds)):
             return None, np.zeros(picks.number, bool)
         if wave.count > PLANE * start.count:
             expected = wave.origin + self.waves.times[wave.node]
@@ -256,8 +255,8 @@ def _s_scale(picks: Picks, origin: float, travel: np.ndarray, doubt: float, tole
 class _Coincidence:
     """Events on receivers whose places are not known: many onsets in little time."""
 
-    def __init__(self, options: Association):
-        self.options = options
+    def __init__(self, options: Association, seconds: float):
+        self.options, self.seconds = options, seconds
 
     def next(self, picks: Picks, needed: int) -> tuple[Event | None, np.ndarray]:
         """The densest stretch of time as an event, and the picks that are accounted for."""
@@ -267,9 +266,8 @@ class _Coincidence:
         if not len(time):
             return None, none
         counts = np.searchsorted(time, time + window, "right") - np.arange(len(time))
-        chance = by_chance(usable, window)
         start = int(np.argmax(counts))
-        if counts[start] < max(needed, chance + 5 * np.sqrt(chance)):
+        if counts[start] < max(needed, by_chance(usable, window, self.seconds)):
             return None, none
         inside = usable.where(np.arange(start, start + counts[start]))
         # A stray pick may come before: the event begins where onsets crowd.
