@@ -2,7 +2,7 @@
 
     python launch/ingest.py --input=survey.segy --output=survey.zarr --labels=facies.segy --label_name=facies
 
-Given again, a command that was killed goes on. --scan proposes --axes and writes nothing.
+Given again, a command that was killed goes on. --scan proposes --axes, or lists receivers, and writes nothing.
 """
 
 import time
@@ -18,7 +18,7 @@ from seisjax.volumes import Volume, open_volume, set_cache_size
 from seisjax.volumes.ingest import describe_made, ingest_part, parse_sides, report_folder
 from seisjax.volumes.sources import FORMATS, describe_input
 
-INPUT = flags.DEFINE_list("input", [], "survey file or volume; several SEG-Y files, comma between, are one survey")
+INPUT = flags.DEFINE_list("input", [], "survey file, volume, folder or pattern; several, comma between, are one survey")
 OUTPUT = flags.DEFINE_string("output", None, "volume to write: a path or URL, e.g. survey.zarr")
 CHUNK = flags.DEFINE_list("chunk", [], "samples read as a whole, e.g. 64,64,64")
 SHARD = flags.DEFINE_list("shard", [], "samples written as a whole, one file; whole chunks, e.g. 256,256,512")
@@ -31,11 +31,11 @@ PLAIN: list = [
     flags.DEFINE_list("class_names", [], "names of classes 0, 1, ...; default: class 0, class 1, ..."),
     flags.DEFINE_string("axes", "", "name:header byte of each axis, slowest first (default inline:189,crossline:193)"),
     flags.DEFINE_enum("vertical", "time", ["time", "depth"], "axis of the samples: time in ms, depth in m"),
-    flags.DEFINE_enum(
-        "duplicates", "refuse", ["refuse", "first", "last", "mean"], "of traces in one place, the one kept"
-    ),
+    flags.DEFINE_enum("duplicates", "refuse", ["refuse", "first", "last", "mean"], "of traces in one place, which"),
     flags.DEFINE_float("interval", None, "sampling interval, ms or m, where the file's own is wrong or missing"),
     flags.DEFINE_string("dataset", "", "array of an .npz or HDF5 file, where it holds several"),
+    flags.DEFINE_string("stations", "", "CSV of stations: name and x,y,z (m, z down) or latitude,longitude,elevation"),
+    flags.DEFINE_float("resample", None, "rate in Hz that all waveforms or DAS channels are brought to"),
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int16", "int8"], "stored type of the amplitudes"),
     flags.DEFINE_list("sections", [], "axes for which second copies are kept, quick to read section by section"),
     flags.DEFINE_bool("overwrite", False, "replace --output, or what another command began of it"),

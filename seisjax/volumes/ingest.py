@@ -22,7 +22,7 @@ from seisjax.volumes.creating import check_free
 from seisjax.volumes.ledger import Ledger, Plan, read_counts, write_counts
 from seisjax.volumes.quantization import NUM_ERRORS, SCALED, Encoding, Errors, choose_scale
 from seisjax.volumes.readers import SurveyReader
-from seisjax.volumes.sources import open_reader
+from seisjax.volumes.sources import expand_inputs, open_reader
 from seisjax.volumes.staging import LEDGER, SharedStaging
 from seisjax.volumes.statistics import Moments
 from seisjax.volumes.store import WRITE_REMEDY, Store, local_path, storage_errors
@@ -52,6 +52,8 @@ def ingest_part(
     duplicates: str = "refuse",
     interval: float | None = None,
     dataset: str = "",
+    stations: str = "",
+    resample: float | None = None,
     dtype: str = "float32",
     chunk: Sequence[int] | None = None,
     shard: Sequence[int] | None = None,
@@ -64,7 +66,7 @@ def ingest_part(
 ) -> Volume | None:
     """Make the volume `output` of a survey, or a part of it.
 
-    `open_reader` says what is read, and what the options from `format` to `dataset` mean.
+    `open_reader` says what is read, and what the options from `format` to `resample` mean.
     `labels` is a survey on the same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below
     len(class_names) where names are given. Without inputs the volume holds labels alone. A volume as input hands on its
     labels too.
@@ -83,9 +85,9 @@ def ingest_part(
     """
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
-    paths = [str(p) for p in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    paths = expand_inputs([str(p) for p in ([inputs] if isinstance(inputs, str | Path) else inputs)], format)
     options = {"format": format, "axes": axes, "vertical": vertical, "duplicates": duplicates, "interval": interval}
-    options["dataset"] = dataset
+    options |= {"dataset": dataset, "stations": stations, "resample": resample}
     with ExitStack() as stack:
         reader = stack.enter_context(open_reader(paths, **options)) if paths else None
         label_sets = _open_labels(stack, reader, labels, label_name, class_names, options)
@@ -93,6 +95,7 @@ def ingest_part(
         survey.lay_out(chunk, shard)
         check_free(str(local_path(str(output)) or output), overwrite)
         wanted = {**options, "input": _signature(paths), "labels": _signature([str(labels)] if labels else [])}
+        wanted |= {"stations": _signature([stations] if stations else [])}
         wanted |= {"dtype": dtype, "chunk": survey.chunk, "shard": survey.shard, "sections": list(sections)}
         wanted |= {"label_name": label_name, "class_names": list(class_names)}
         work = _Work(str(output), wanted, num_processes, process_id, overwrite, progress, say)
@@ -126,7 +129,7 @@ def _open_labels(
             raise UserError(f"--label_name={label_name}: not a name; use letters, digits and _")
         if len(class_names) > IGNORE:
             raise UserError(f"--class_names: {len(class_names)} names; there are at most {IGNORE} classes")
-        options = {**options, "label": label_name}
+        options = {**options, "label": label_name, "stations": "", "resample": None}
         if reader:  # its grid is the measure
             options |= {
                 "format": "auto",

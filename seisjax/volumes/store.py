@@ -20,7 +20,7 @@ from seisjax.errors import UserError
 
 READ_REMEDY = "check that the store is whole and can be reached"
 WRITE_REMEDY = "check free space and permissions"
-_DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
+DOCUMENTS = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
 
 # A server that fails is asked again, six times over about 15 seconds in all; one that falls silent is given up after
 # 10 seconds each time. Whoever sets these variables knows better.
@@ -110,7 +110,7 @@ class Store:
         if self.spec["driver"] == "file":
             return sorted(_local_metadata_keys(Path(self.spec["path"])))
         keys = (key.decode() for key in self._kvstore().list().result())
-        return sorted(key for key in keys if key.rpartition("/")[2] in _DOCUMENTS)
+        return sorted(key for key in keys if key.rpartition("/")[2] in DOCUMENTS)
 
     def write_json(self, key: str, document: dict[str, Any]) -> None:
         """Replace the document under `key` in one step: readers see the old one or the new one, whole."""
@@ -186,7 +186,7 @@ def _s3_environment() -> dict[str, Any]:
 
 def _local_metadata_keys(root: Path) -> Iterator[str]:
     for folder, inner, files in os.walk(root):
-        documents = [name for name in files if name in _DOCUMENTS]
+        documents = [name for name in files if name in DOCUMENTS]
         if ".zarray" in documents or ("zarr.json" in documents and _is_array(Path(folder, "zarr.json"))):
             inner.clear()  # below it lie its chunks
         yield from (Path(folder, name).relative_to(root).as_posix() for name in documents)

@@ -1,0 +1,137 @@
+"""Samples at other times: a band-limited, zero-phase resampling whose values do not depend on how a record is cut.
+
+Every new sample is a sum over its neighbours alone, weighted by a sinc in a Kaiser window (Crochiere & Rabiner,
+Multirate Digital Signal Processing, 1983). Whatever is asked for, a sample has the same bits.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from seisjax.conventions import AMPLITUDE
+from seisjax.errors import UserError
+from seisjax.geometry import Axis, Box
+from seisjax.volumes.volume import Pending, Volume
+
+# 80 dB down from the lower of the two Nyquist frequencies on, and flat to 1e-4 up to 0.84 of it.
+_ZEROS, _BETA, _CUTOFF = 32, 7.857, 0.92
+_BLOCK = 2**14  # new samples worked on at a time
+_CLOSE = 1e-6  # share of an interval by which two of them may differ and yet be the same
+
+
+def resample(values: np.ndarray, positions: np.ndarray, ratio: float, origin: int = 0) -> np.ndarray:
+    """float32 samples (rows, positions) of `values` (rows, samples) at rising `positions`, in old samples.
+
+    `ratio`: old samples a new one (new interval / old interval); above 1, what the new interval cannot hold is taken
+    out first. values[:, 0] is old sample number `origin`; `reach(ratio)` old samples on both sides have a say.
+    Every unbroken stretch stands for itself, as if its first and last values went on; NaN where the nearest old sample
+    is NaN or not there.
+    """
+    whole, nearest = np.floor(positions).astype(np.int64), np.floor(positions + 0.5).astype(np.int64)
+    result = np.full((len(values), len(positions)), np.nan, np.float32)
+    stretches = _stretches(values)
+    for first in range(0, len(positions), _BLOCK):
+        part = slice(first, first + _BLOCK)
+        shifts = positions[part] - whole[part]
+        weights, inverse = _weights(shifts, ratio)
+        start = whole[part] - (weights.shape[0] // 2 - 1) - origin
+        for rows, begin, end in stretches:
+            inside = slice(*np.searchsorted(nearest[part] - origin, (begin, end)))
+            if inside.start == inside.stop:
+                continue
+            chosen, phase, total = values[rows], inverse[inside], 0.0
+            for k, weight in enumerate(weights):
+                total = total + weight[phase] * chosen[:, np.clip(start[inside] + k, begin, end - 1)]
+            result[rows, first + inside.start : first + inside.stop] = total
+    return result
+
+
+def reach(ratio: float) -> int:
+    """Old samples on either side that have a say in a new one."""
+    return math.ceil(_ZEROS * max(ratio, 1.0))
+
+
+def _weights(shifts: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (neighbours, different shifts), their sum 1, and for every shift (0 to 1) which of them is its own."""
+    phases, inverse = np.unique(np.round(shifts, 9), return_inverse=True)
+    half = reach(ratio)
+    distance = np.arange(1 - half, half + 1)[:, None] - phases
+    inside = np.sqrt(np.maximum(1 - (distance / (_ZEROS * max(ratio, 1.0))) ** 2, 0))
+    weights = np.sinc(_CUTOFF / max(ratio, 1.0) * distance) * np.where(inside > 0, np.i0(_BETA * inside), 0)
+    if ratio == 1:  # samples that stay where they are stay what they are
+        weights = np.where((phases % 1 == 0)[None], distance == 0, weights)
+    return weights / sum(weights), inverse
+
+
+def _stretches(values: np.ndarray) -> list[tuple[np.ndarray, int, int]]:
+    """Rows and the bounds of what is unbroken in them: all whole rows together, then the others stretch by stretch."""
+    finite = np.isfinite(values)
+    whole = finite.all(axis=1)
+    found = [(np.flatnonzero(whole), 0, values.shape[1])] if whole.any() else []
+    for row in np.flatnonzero(~whole):
+        edges = np.flatnonzero(np.diff(finite[row], prepend=False, append=False))
+        found += [(np.array([row]), int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return found
+
+
+def same_interval(a: float, b: float) -> bool:
+    """Whether two sampling intervals are one, but for rounding."""
+    return abs(a - b) <= _CLOSE * max(a, b)
+
+
+def sampling_interval(axis: Axis) -> float | None:
+    """The interval of an axis in its unit; None where it has no unit, one sample, or samples unevenly apart."""
+    if not axis.unit or len(axis) < 2:
+        return None
+    labels = np.asarray(axis.labels, np.float64)
+    interval = float(labels[-1] - labels[0]) / (len(labels) - 1)
+    steps = np.diff(labels)
+    return interval if np.all(np.abs(steps - interval) <= 0.01 * interval) else None
+
+
+class ResampledVolume(Volume):
+    """A volume as if it had been recorded at another interval: amplitudes are resampled when they are read.
+
+    Arrays without the last axis stay; others of the volume are not there. It is read, not written.
+    """
+
+    def __init__(self, volume: Volume, interval: float):
+        """`interval`: of the last axis, in its unit. Raises UserError where the volume has no even interval."""
+        last = volume.axes[-1]
+        known = sampling_interval(last)
+        if known is None:
+            raise UserError(f"{volume.url}: its {last.name} axis has no even interval; it cannot be resampled")
+        vars(self).update(volume.__getstate__())
+        self.__setstate__(vars(self).copy())
+        self._source, self._ratio, self._reads_only = volume, interval / known, True
+        count = math.floor((len(last) - 1) / self._ratio + _CLOSE) + 1
+        labels = np.round(float(last.labels[0]) + interval * np.arange(count), 9)
+        if np.array_equal(labels, np.rint(labels)):
+            labels = labels.astype(np.int64)
+        self.axes = (*volume.axes[:-1], Axis(last.name, labels, last.unit))
+        self.attributes = {**volume.attributes, "sampling_interval": interval, "resampled_from": known}
+        kept = {n: info for n, info in volume.arrays.items() if last.name not in info.dimension_names}
+        amplitude = dataclasses.replace(volume.arrays[AMPLITUDE], shape=self.shape, dtype=np.dtype(np.float32))
+        self.arrays = {**kept, AMPLITUDE: amplitude}
+
+    def start_amplitude(self, box: Box) -> Pending:
+        """Begin `read_amplitude` and return at once; calling what is returned waits, and resamples."""
+        numbers = np.arange(box.start[-1], box.stop[-1])
+        numbers = numbers[(numbers >= 0) & (numbers < len(self.axes[-1]))]
+        if not len(numbers):
+            return lambda: np.full(box.shape, np.nan, np.float32)
+        positions = numbers * self._ratio
+        half = reach(self._ratio)
+        first, stop = math.floor(positions[0]) - half, math.floor(positions[-1]) + half + 1
+        old = Box((*box.start[:-1], first), (*box.shape[:-1], stop - first))
+        reading = self._source.start_amplitude(old)
+        offset = int(numbers[0]) - box.start[-1]
+
+        def finish() -> np.ndarray:
+            rows = reading().reshape(-1, stop - first)
+            values = np.full((len(rows), box.shape[-1]), np.nan, np.float32)
+            values[:, offset : offset + len(numbers)] = resample(rows, positions, self._ratio, first)
+            return values.reshape(box.shape)
+
+        return finish
