@@ -6,6 +6,7 @@ own: wide enough to train on, close to a permanent seabed array. Axes: x north, 
 
 import math
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import NamedTuple
 
 from seisjax.errors import UserError, nearest
 
@@ -16,26 +17,61 @@ COMPONENTS = ("z", "n", "e", "hydrophone", "strain")  # "z" is up; "strain" is t
 CLASSES = {"event": ("noise", "event"), "phase": ("noise", "P", "S"), "onset": ("noise", "onset")}
 ONSET_SCALE = 100  # of onset labels: the value that stands for a probability of 1
 
+MODELS = ("gradient", "layered")
+ARRAYS = ("cables", "das", "star")
+
+
+class Wavelet(NamedTuple):
+    """A kind of wavelet, in periods and multiples of its own frequency."""
+
+    lag: float  # periods from the onset to the instant of the wavelet's phase 0: the peak of a symmetric one
+    duration: float  # periods from the onset until it is over
+    highest: float  # frequency that must lie below Nyquist
+    end: float  # frequency above which nothing is computed
+
+
+# A Brune wavelet's frequency is its corner; an Ormsby wavelet's corners are 0.25, 0.5, 1.4 and 2 times its frequency.
+WAVELETS = {
+    "ricker": Wavelet(0.9, 1.8, 2.5, 3.5),
+    "ormsby": Wavelet(0.1, 2.6, 2.0, 2.0),
+    "brune": Wavelet(0.25, 1.6, 3.5, 4.5),
+}
+
 
 @dataclass(frozen=True)
 class ReceiverArray:
-    """Parallel seabed cables of stations, listed cable by cable; or a list of receivers from a file."""
+    """Seabed cables, a fibre, or a star on the surface, listed line by line; or receivers from a file."""
 
-    file: str = ""  # CSV with columns x,y,z in m, one row a receiver; empty: the cables below
-    lines: int = 26  # cables, along y, side by side in x
-    stations: int = 133  # stations of a cable
-    line_spacing: float = 300.0  # m
-    station_spacing: float = 50.0  # m
+    file: str = ""  # CSV with columns x,y,z in m, and component, azimuth, name if need be; empty: the array below
+    kind: str = "cables"  # "cables": side by side along y | "das": a fibre | "star": arms from a middle outwards
+    lines: int = 26  # cables; arms of a star; straight legs of a fibre, each at right angles to the one before
+    stations: int = 133  # stations of a cable or an arm; channels of a leg
+    line_spacing: float = 300.0  # between cables, m
+    station_spacing: float = 50.0  # along a line, m
+    azimuth: float = 0.0  # of a fibre's first leg or a star's first arm, degrees from x towards y
+    components: tuple[str, ...] = ("z",)  # what a station measures, one row each (COMPONENTS); a fibre: strain
+    gauge_length: float = 10.0  # length over which a fibre's strain is averaged, m
     jitter: float = 5.0  # standard deviation of a station's place along its cable, m
     wander: float = 10.0  # amplitude of a cable's sideways bends, m
     depth: float = 130.0  # mean depth, m; negative above the sea surface
-    relief: float = 2.0  # amplitude of the seabed's swells, m
+    relief: float = 2.0  # amplitude of the ground's swells, m
     seed: int = 0  # of jitter and wander: one array serves all panels of a volume
+
+    def __post_init__(self):
+        _require(self.kind in ARRAYS, "array.kind", self.kind, f"unknown{nearest(self.kind, ARRAYS)}")
+        for name in ("lines", "stations", "station_spacing"):
+            _require(getattr(self, name) > 0, f"array.{name}", getattr(self, name), "must be positive")
+        _require(self.gauge_length >= 0, "array.gauge_length", self.gauge_length, "must not be negative")
+        known = bool(self.components) and set(self.components) <= set(COMPONENTS)
+        _require(known, "array.components", self.components, f"write a tuple of some of {', '.join(COMPONENTS)}")
 
 
 @dataclass(frozen=True)
 class Medium:
-    """One wave's speed v(z) = speed + gradient * (z - mean receiver depth), and its attenuation."""
+    """One wave's speed v(z) = speed + gradient * (z - mean receiver depth), and its attenuation.
+
+    In a layered model this is the trend that layers depart from.
+    """
 
     speed: Range  # at the receivers' mean depth, m/s
     gradient: Range  # increase with depth, 1/s
@@ -53,7 +89,8 @@ class Source:
     rake: Range = (-180.0, 180.0)  # degrees
     isotropic: Range = (0.0, 0.0)  # share of the moment tensor that is explosion (> 0) or implosion (< 0)
     clvd: Range = (0.0, 0.0)  # share that is a vertical compensated linear vector dipole
-    frequency: Range = (12.0, 35.0)  # peak frequency of the Ricker wavelet, Hz
+    wavelets: tuple[str, ...] = tuple(WAVELETS)  # kinds of WAVELETS; each event draws one
+    frequency: Range = (12.0, 35.0)  # of the wavelet: its peak, corner or middle, Hz
 
 
 @dataclass(frozen=True)
@@ -135,10 +172,14 @@ class Microseismic:
     p: Medium = Medium(speed=(1580.0, 1750.0), gradient=(0.30, 0.60), quality=(70.0, 150.0))
     s: Medium = Medium(speed=(200.0, 350.0), gradient=(0.35, 0.55), quality=(30.0, 80.0))
     phases: tuple[str, ...] = ("P", "S")  # waves that are computed; P comes first
+    model: str = "gradient"  # speed against depth: "gradient" as p and s say | "layered": direct rays in flat layers
+    layers: int = 24  # of a layered model, from the highest receiver to the deepest source, of random thickness
+    layer_contrast: float = 0.05  # standard deviation of ln(speed / trend), alike for P and S, before smoothing over 3
+    water_depth: float = 0.0  # of the shallowest sea floor, above which no receiver may lie, m; 0: there is no water
     source: Source = field(default_factory=Source)
     noise: Noise = field(default_factory=Noise)
     traces: Traces = field(default_factory=Traces)
-    first_arrival: Range = (0.02, 0.35)  # when P reaches the nearest receiver, as a share of the panel's length
+    first_arrival: Range = (0.02, 0.35)  # when P reaches the first receiver, as a share of the panel's length
     snr: Range = (0.1, 3.0)  # median over receivers of max|P| over the median rms of the noise; drawn log-uniformly
     noise_only: float = 0.1  # share of panels without an event
     classes: str = "event"  # "event": noise, event | "phase": noise, P, S | "onset": 100 times a Gaussian at onsets
@@ -163,15 +204,8 @@ class Microseismic:
             _require(medium.speed[0] > 0, f"{name}.speed", medium.speed, "must be positive")
             _require(medium.gradient[0] > 0, f"{name}.gradient", medium.gradient, "must be positive, e.g. 1e-3")
             _require(medium.quality[0] > 0, f"{name}.quality", medium.quality, "must be positive")
-        nyquist = 0.5 / self.sampling_interval
-        _check_noise(self.noise, nyquist)
-        _require(
-            self.source.frequency[1] <= 0.4 * nyquist,
-            "source.frequency",
-            self.source.frequency,
-            f"a Ricker wavelet needs 2.5 times its peak frequency below Nyquist ({nyquist:g} Hz); "
-            "lower it or sampling_interval",
-        )
+        _check_event(self)
+        _check_noise(self.noise, 0.5 / self.sampling_interval)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -187,6 +221,36 @@ class Microseismic:
 def _require(holds: bool, name: str, value: object, message: str) -> None:
     if not holds:
         raise UserError(f"{name}={value}: {message}")
+
+
+def _check_event(parameters: Microseismic) -> None:
+    """The model is known, wavelets lie below Nyquist, and the event inside the panel."""
+    box, interval = parameters.source, parameters.sampling_interval
+    _require(parameters.model in MODELS, "model", parameters.model, f"unknown{nearest(parameters.model, MODELS)}")
+    _require(parameters.layers > 0, "layers", parameters.layers, "must be positive")
+    _require(0 <= parameters.layer_contrast <= 0.2, "layer_contrast", parameters.layer_contrast, "must lie in 0 to 0.2")
+    _require(parameters.water_depth >= 0, "water_depth", parameters.water_depth, "must not be negative; 0 is land")
+    known = bool(box.wavelets) and set(box.wavelets) <= set(WAVELETS)
+    _require(known, "source.wavelets", box.wavelets, f"write a tuple of some of {', '.join(WAVELETS)}")
+    _require(box.frequency[0] > 0, "source.frequency", box.frequency, "must be positive")
+    for kind in box.wavelets:
+        _require(
+            box.frequency[1] * WAVELETS[kind].highest <= 0.5 / interval,
+            "source.frequency",
+            box.frequency,
+            f"a {kind} wavelet needs {WAVELETS[kind].highest:g} times its frequency below Nyquist "
+            f"({0.5 / interval:g} Hz); lower it or sampling_interval, or leave {kind} out of source.wavelets",
+        )
+    length = parameters.num_samples * interval
+    longest = max(WAVELETS[kind].duration for kind in box.wavelets) / box.frequency[0]
+    first, last = parameters.first_arrival
+    _require(
+        first >= 0 and last * length + longest <= length,
+        "first_arrival",
+        parameters.first_arrival,
+        f"the event lies outside the panel of {length:g} s, in which a wavelet may last {longest:.3g} s; "
+        f"stay between 0 and {max(1 - longest / length, 0):.2f}, or make panels longer",
+    )
 
 
 def _check_noise(noise: Noise, nyquist: float) -> None:
@@ -244,7 +308,8 @@ REALISTIC_NOISE = Noise(
 )
 REALISTIC_TRACES = Traces(bad=0.008, flipped=0.002)
 
-PRM = Microseismic()
+# A permanent seabed array over an oil field.
+PRM = Microseismic(water_depth=128.0, noise=REALISTIC_NOISE, traces=REALISTIC_TRACES)
 
 # Small enough for two CPU cores. A window of 2 s holds P alone: S arrives seconds later.
 QUICKSTART = replace(
@@ -253,6 +318,9 @@ QUICKSTART = replace(
     num_samples=512,
     sampling_interval=0.004,
     phases=("P",),
+    source=Source(wavelets=("ricker",)),
+    noise=Noise(),
+    traces=Traces(),
     first_arrival=(0.05, 0.6),
     snr=(1.0, 3.0),
 )
@@ -260,9 +328,13 @@ QUICKSTART = replace(
 # The paper's panel: the whole array, 3458 receivers, which readers pad to 4096.
 MICROSEISMIC_4096 = PRM
 
-# Eight neighbouring cables and 4 s.
+# Eight neighbouring cables and 4 s, in which S reaches the nearer receivers.
 MICROSEISMIC_1024 = replace(
-    PRM, array=ReceiverArray(lines=8, stations=128), num_samples=1024, sampling_interval=0.004, first_arrival=(0.05, 0.6)
+    PRM,
+    array=ReceiverArray(lines=8, stations=128),
+    num_samples=1024,
+    sampling_interval=0.004,
+    first_arrival=(0.02, 0.4),
 )
 
 # For two CPU cores: eight shorter cables and 2 s, which hold P alone.
@@ -272,7 +344,29 @@ MICROSEISMIC_SMALL = replace(
     num_samples=512,
     sampling_interval=0.004,
     phases=("P",),
-    first_arrival=(0.05, 0.6),
+    first_arrival=(0.05, 0.45),
+)
+
+_LAND = replace(
+    PRM,
+    water_depth=0.0,
+    num_samples=1024,
+    sampling_interval=0.004,
+    p=Medium(speed=(1800.0, 2600.0), gradient=(0.4, 0.8), quality=(60.0, 150.0)),
+    s=Medium(speed=(700.0, 1200.0), gradient=(0.3, 0.5), quality=(30.0, 80.0)),
+    noise=replace(REALISTIC_NOISE, water_level=(0.0, 0.0), interference_level=(0.0, 0.0)),
+    first_arrival=(0.02, 0.4),
+)
+
+# A fibre in an L-shaped trench, 10 m from channel to channel.
+DAS = replace(
+    _LAND,
+    array=ReceiverArray(kind="das", lines=2, stations=512, station_spacing=10.0, depth=1.0, relief=0.0),
+)
+
+# Eight arms of vertical geophones on a hill, around a well.
+STAR = replace(
+    _LAND, array=ReceiverArray(kind="star", lines=8, stations=64, station_spacing=30.0, depth=-300.0, relief=20.0)
 )
 
 PRESETS = {
@@ -281,4 +375,6 @@ PRESETS = {
     "microseismic_small": MICROSEISMIC_SMALL,
     "microseismic_1024": MICROSEISMIC_1024,
     "microseismic_4096": MICROSEISMIC_4096,
+    "das": DAS,
+    "star": STAR,
 }
