@@ -19,6 +19,7 @@ class Data:
     """Which samples are read, and in which order."""
 
     volume: str = ""  # URL or path of the volume; axes slowest first
+    synthesis: str = "host"  # where a synthetic: volume's panels are made: the "host", or the "device" that trains
     labels: str = ""  # name of the label array: the store's labels_<name>
     labels_volume: str = ""  # URL of the volume that holds the labels, on the same axes; empty: data.volume
     window: tuple[int, ...] = ()  # samples along each axis of the volume; a side of 1 makes a section
@@ -169,6 +170,7 @@ class Experiment:
 
 
 _CHOICES = {
+    "data.synthesis": ("host", "device"),
     "data.sampling": ("uniform", "grid", "balanced", "blocks"),
     "data.normalization": ("training", "window", "trace"),
     "model.norm": ("group", "batch", "instance", "none"),

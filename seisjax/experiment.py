@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from seisjax.augment import Augmentation
 from seisjax.config import Experiment
 from seisjax.conventions import INITIALISE, SPACE
 from seisjax.data import (
+    GeneratedBatches,
     GridWindows,
     WindowSource,
     check_labelled,
@@ -24,6 +26,7 @@ from seisjax.data import (
     class_counts,
     make_sampler,
     resolve_splits,
+    training_batches,
     training_statistics,
 )
 from seisjax.errors import UserError, nearest
@@ -108,15 +111,23 @@ def open_survey(config: Experiment) -> Survey:
 
 def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tuple[Box, ...]]) -> None:
     """Raise UserError for options that would make every panel of a virtual volume before the first step."""
+    data = config.data
+    if data.synthesis == "device" and (
+        not isinstance(volume, SyntheticVolume) or data.labels_volume or data.directions
+    ):
+        raise UserError(
+            "data.synthesis='device': makes whole panels with their labels, so it needs data.volume='synthetic:...', "
+            "and neither data.labels_volume nor data.directions; else set data.synthesis='host'"
+        )
     if not isinstance(volume, SyntheticVolume):
         return
-    sampling, weighting = config.data.sampling, config.loss.class_weighting
+    sampling, weighting = data.sampling, config.loss.class_weighting
     for setting, uses_counts, instead in (
         (f"data.sampling='{sampling}'", sampling in ("balanced", "blocks"), "set data.sampling='uniform'"),
         (f"loss.class_weighting='{weighting}'", weighting != "none", "set loss.class_weights"),
     ):
         if uses_counts:
-            raise UserError(f"{setting}: needs the labels of all panels, and {volume.url} makes them one by one; {instead}")
+            raise UserError(f"{setting}: needs the labels of all panels, which {volume.url} only makes; {instead}")
     panels = sum(region.shape[0] for region in regions["train"])
     if config.evaluate.baselines and panels > _MOST_GENERATED:
         raise UserError(
@@ -349,6 +360,22 @@ def training_source(config: Experiment, survey: Survey) -> WindowSource:
         block_mebibytes=data.block_mebibytes,
     )
     return WindowSource(survey.volume, data.labels, sampler, survey.padded, labelled_only=True)
+
+
+def training_stream(
+    config: Experiment, survey: Survey, source: WindowSource, mesh: Mesh, start_step: int
+) -> grain.DatasetIterator | GeneratedBatches:
+    """The endless iterator of training batches from a step on: read on the host, or made on the devices."""
+    data, volume = config.data, survey.volume
+    options = {
+        "batch_size": data.batch_size,
+        "mesh": mesh,
+        "space_dim": space_axis(config, survey) + 1,
+        "start_step": start_step,
+    }
+    if data.synthesis == "device" and isinstance(volume, SyntheticVolume):
+        return GeneratedBatches(source, volume.panels.generate, volume.panels.seed, **options)
+    return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, **options)
 
 
 def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource:

@@ -15,9 +15,9 @@ from seisjax import experiment, metrics, sharding
 from seisjax.checkpoint import Checkpoints
 from seisjax.commands.scoring import cropped, draw_panels, rounded, run_evaluation
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
-from seisjax.data import WindowSource, training_batches
+from seisjax.data import WindowSource
 from seisjax.errors import UserError
-from seisjax.experiment import Fit, Segmenter, Survey, num_classes, space_axis
+from seisjax.experiment import Fit, Segmenter, Survey, num_classes, training_stream
 from seisjax.reporting import MetricsWriter, Progress, figures
 from seisjax.reporting.augmentation import augmentation_examples, draw_augmentations
 from seisjax.training import workdir as folder
@@ -112,15 +112,7 @@ class _Run:
     def train(self, state: State) -> str:
         """Run the loop from the state's step on; returns a summary line."""
         config, plan = self.config, self.config.train
-        batches = training_batches(
-            self.source,
-            batch_size=config.data.batch_size,
-            mesh=self.segmenter.mesh,
-            space_dim=space_axis(config, self.survey) + 1,
-            start_step=self.first_step,
-            num_threads=config.data.num_threads,
-            prefetch=config.data.prefetch,
-        )
+        batches = training_stream(config, self.survey, self.source, self.segmenter.mesh, self.first_step)
         schedule = Schedule(
             plan.num_steps, plan.log_every, plan.evaluate_every, plan.checkpoint_every, plan.max_minutes
         )

@@ -3,6 +3,7 @@
 from seisjax.data.balanced import BalancedWindows
 from seisjax.data.blocks import BlockWindows
 from seisjax.data.draws import Draw, Sampler
+from seisjax.data.generated import GeneratedBatches
 from seisjax.data.label_counts import check_labelled, class_counts
 from seisjax.data.pipeline import evaluation_batches, training_batches
 from seisjax.data.samplers import make_sampler
@@ -15,6 +16,7 @@ __all__ = [
     "BalancedWindows",
     "BlockWindows",
     "Draw",
+    "GeneratedBatches",
     "GridWindows",
     "Sampler",
     "ShuffledWindows",

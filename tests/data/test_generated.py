@@ -1,0 +1,76 @@
+"""Batches made on the devices are those of the host: for every mesh, and crops and paddings alike."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from seisjax.conventions import IGNORE
+from seisjax.data import GeneratedBatches, WindowSource, make_sampler, training_batches
+from seisjax.errors import UserError
+from seisjax.geometry import parse_region
+from seisjax.sharding import make_mesh
+from seisjax.synthesis import Panels, SyntheticVolume
+from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Traces
+
+TINY = replace(
+    QUICKSTART,
+    array=ReceiverArray(lines=2, stations=7, station_spacing=150.0),
+    num_samples=96,
+    noise_only=0.3,
+    noise=Noise(swell_level=(0.0, 0.0)),
+    traces=Traces(dead=0.2),
+)
+
+
+@pytest.fixture(scope="module")
+def volume():
+    return SyntheticVolume("synthetic:tiny.py", Panels(TINY, 2**32 - 1), 5000)
+
+
+def make_source(volume, window, padded):
+    regions = [parse_region("example:10-4000,time:0-300", volume.axes)]
+    sampler = make_sampler(
+        "uniform", volume=volume, labels="event", regions=regions, window=window, seed=5, overhang=0.25
+    )
+    return WindowSource(volume, "event", sampler, padded, labelled_only=True)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "window", "padded", "space_dim"),
+    [
+        ((1, 1), (1, 14, 76), (1, 16, 96), None),  # whole panels of the region, padded
+        ((8, 1), (1, 6, 40), (1, 8, 48), None),  # crops that reach past the region
+        ((4, 2), (1, 6, 40), (1, 8, 48), 2),
+        ((2, 4), (1, 6, 40), (1, 8, 48), 3),
+    ],
+)
+def test_device_and_host_make_the_same_batches(volume, mesh, window, padded, space_dim):
+    source, mesh = make_source(volume, window, padded), make_mesh(*mesh)
+    common = {"batch_size": 8, "mesh": mesh, "space_dim": space_dim, "start_step": 3}
+    host = training_batches(source, num_threads=2, prefetch=2, **common)
+    device = GeneratedBatches(source, volume.panels.generate, volume.panels.seed, **common)
+    seen = set()
+    for expected, made in islice(zip(host, device, strict=False), 2):
+        for name in ("image", "labels"):
+            assert made[name].dtype == expected[name].dtype
+            assert made[name].sharding.is_equivalent_to(expected[name].sharding, made[name].ndim)
+        image, labels = (np.asarray(expected[name]) for name in ("image", "labels"))
+        np.testing.assert_allclose(made["image"], image, rtol=0, atol=1e-3 * np.sqrt(np.nanmean(image**2)))
+        np.testing.assert_array_equal(made["labels"], labels)
+        np.testing.assert_array_equal(labels == IGNORE, np.isnan(image[..., 0]))
+        seen |= set(np.unique(labels))
+    host.close()
+    device.close()
+    assert seen == {0, 1, IGNORE}
+
+
+def test_what_cannot_be_made_on_devices_is_one_line(volume):
+    common = {"batch_size": 8, "space_dim": None, "start_step": 0}
+    source = make_source(volume, (2, 6, 40), (2, 8, 48))
+    with pytest.raises(UserError, match=r"data\.window=\(2, 6, 40\)"):
+        GeneratedBatches(source, volume.panels.generate, 0, mesh=make_mesh(1, 1), **common)
+    source = make_source(volume, (1, 6, 40), (1, 8, 48))
+    with pytest.raises(UserError, match=r"data\.batch_size"):
+        GeneratedBatches(source, volume.panels.generate, 0, mesh=make_mesh(3, 1), **common)
