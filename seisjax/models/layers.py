@@ -137,14 +137,50 @@ NORMS: dict[str, Callable[[int], GroupNorm | BatchNorm | None]] = {
 }
 
 
+@jax.custom_vjp
 def max_pool(x: jax.Array) -> jax.Array:
     """The largest of each 2^ndim neighbours (batch, *sides / 2, features); where several are, they share the gradient.
 
-    A reshape and a maximum: its gradient is a mask, where that of a pooling window is a scatter.
+    A reshape and a maximum: its gradient is a mask, where that of a pooling window is a scatter. The mask is kept as
+    one byte for each of the results: differentiation would keep a float for each of the neighbours.
     """
+    return _blocks_of_two(x).max(_inside(x.ndim))
+
+
+def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    blocks, inside = _blocks_of_two(x), _inside(x.ndim)
+    largest = blocks.max(inside, keepdims=True)
+    bits = jnp.where(blocks == largest, _bits(x.ndim), 0).sum(inside, dtype=jnp.uint8)
+    return largest.squeeze(inside), bits
+
+
+def _max_pool_backward(bits: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    inside = _inside(bits.ndim)
+    share = gradient / lax.population_count(bits).astype(gradient.dtype)
+    is_largest = (jnp.expand_dims(bits, inside) & _bits(bits.ndim)) != 0
+    spread = jnp.where(is_largest, jnp.expand_dims(share, inside), 0)
+    batch, *sides, features = bits.shape
+    return (spread.reshape(batch, *(2 * side for side in sides), features),)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _blocks_of_two(x: jax.Array) -> jax.Array:
+    """x as (batch, side / 2, 2, side / 2, 2, ..., features)."""
     batch, *sides, features = x.shape
-    pairs = [n for side in sides for n in (side // 2, 2)]
-    return x.reshape(batch, *pairs, features).max(axis=tuple(range(2, 2 * len(sides) + 1, 2)))
+    return x.reshape(batch, *(n for side in sides for n in (side // 2, 2)), features)
+
+
+def _inside(ndim: int) -> tuple[int, ...]:
+    """The axes of the 2s of such blocks of an array of `ndim` axes."""
+    return tuple(range(2, 2 * (ndim - 2) + 1, 2))
+
+
+def _bits(ndim: int) -> jax.Array:
+    """A bit of its own for each place in such a block: uint8 (1, 1, 2, 1, 2, ..., 1)."""
+    places = ndim - 2
+    return (1 << jnp.arange(2**places, dtype=jnp.uint8)).reshape(1, *(1, 2) * places, 1)
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:

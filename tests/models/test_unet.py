@@ -118,6 +118,17 @@ def test_max_pool_equals_a_pooling_window(ndim):
 
 
 @pytest.mark.parametrize("ndim", [2, 3])
+def test_max_pool_shares_the_gradient_among_equals_and_keeps_one_byte_a_result(ndim):
+    x = jax.random.randint(jax.random.key(0), (2, *(4, 6, 8)[:ndim], 3), 0, 3).astype(jnp.float32)
+    blocks = lambda x: x.reshape(2, *(n for side in x.shape[1:-1] for n in (side // 2, 2)), 3)  # noqa: E731
+    plain = lambda x: blocks(x).max(tuple(range(2, 2 * ndim + 1, 2)))  # noqa: E731
+    y, backward = jax.vjp(max_pool, x)
+    weights = jax.random.normal(jax.random.key(1), y.shape)
+    np.testing.assert_allclose(backward(weights)[0], jax.vjp(plain, x)[1](weights)[0], rtol=1e-6)
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(backward)) == y.size
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
 def test_up_convolution_equals_a_transposed_convolution(ndim):
     layer = UpConvolution(3, 5, ndim=ndim, use_bias=True, dtype=jnp.dtype(jnp.float32))
     plain = nnx.ConvTranspose(3, 5, (2,) * ndim, strides=(2,) * ndim, padding="VALID", rngs=nnx.Rngs(0))
