@@ -26,6 +26,7 @@ BLEND = flags.DEFINE_enum("blend", "linear", ["linear", "uniform"], "weights of 
 TTA = flags.DEFINE_bool("tta", False, "average over mirrored windows along the axes that training flipped")
 SEGY = flags.DEFINE_string("segy", None, "SEG-Y file to write the classes to")
 TEMPLATE = flags.DEFINE_string("segy_template", None, "SEG-Y file whose headers it takes (default: the ingested one)")
+RESAMPLE = flags.DEFINE_bool("resample", False, "bring an input of another sampling interval to the run's")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace an output that exists")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "print blocks, windows and sizes, then stop")
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         tta=TTA.value,
         segy=SEGY.value,
         segy_template=TEMPLATE.value,
+        resample=RESAMPLE.value,
         overwrite=OVERWRITE.value,
         command=shlex.join(sys.argv),
     )

@@ -38,6 +38,7 @@ from seisjax.training import step as steps
 from seisjax.training.optimizer import make_optimizer, make_schedule
 from seisjax.training.state import State, init_state
 from seisjax.volumes import Volume, set_cache_size
+from seisjax.volumes.resampling import ResampledVolume, same_interval, sampling_interval
 
 _MOST_GENERATED = 200  # panels of a virtual volume that baselines may ask for
 
@@ -162,18 +163,43 @@ def _check_axes(volume: Volume, field: str, names: Sequence[str]) -> None:
             raise UserError(f"{field}: the volume has no axis '{name}'{nearest(name, known)}")
 
 
-def open_target(config: Experiment, url: str, axes: Sequence[str]) -> Survey:
+def open_target(
+    config: Experiment, url: str, axes: Sequence[str], interval: float | None = None, resample: bool = False
+) -> Survey:
     """A volume that is only predicted: it needs neither labels nor splits, but the `axes` that the run was trained on.
 
-    Raises UserError where it has others, or is smaller than the window.
+    A run trained on panels takes a recording, which lacks their first axis, as one long panel; recordings and panels
+    may be smaller than the window. `interval`: the sampling interval of the training volume, in the unit of its last
+    axis, None where nobody knows; with `resample` a volume of another one is read as if it had it.
+    Raises UserError where it has other axes or, without `resample`, another interval, or is smaller than the window.
     """
     set_cache_size(config.data.cache_mebibytes)
     volume = open_data(url)
+    window, padded = tuple(config.data.window), _padded(config)
     names = [axis.name for axis in volume.axes]
-    if names != list(axes):
+    if names == list(axes)[1:] and window[0] == 1:
+        window, padded = window[1:], padded[1:]
+    elif names != list(axes):
         raise UserError(f"{url}: has the axes {', '.join(names)}; the run was trained on {', '.join(axes)}")
-    check_window(volume, config.data.window)
-    return Survey(volume, {}, tuple(config.data.window), _padded(config), [])
+    if volume.kind == "survey":
+        check_window(volume, window)
+    return Survey(_at_interval(volume, interval, resample), {}, window, padded, [])
+
+
+def _at_interval(volume: Volume, interval: float | None, resample: bool) -> Volume:
+    """The volume, resampled where it has another interval than the run's and that is asked for."""
+    axis = volume.axes[-1]
+    found = sampling_interval(axis)
+    if resample and interval is None:
+        raise UserError("--resample: the run does not know its sampling interval; leave --resample out")
+    if interval is None or found is None or same_interval(found, interval):
+        return volume
+    if resample:
+        return ResampledVolume(volume, interval)
+    raise UserError(
+        f"{volume.url}: has a sample every {found:.9g} {axis.unit}, the run was trained on one every {interval:.9g} "
+        f"{axis.unit}; give --resample"
+    )
 
 
 def _padded(config: Experiment) -> Shape:

@@ -28,12 +28,18 @@ class Trained:
 
 
 def load(
-    workdir: Path, checkpoint: str, volume: str = "", own_statistics: bool = False, batch_size: int = 0
+    workdir: Path,
+    checkpoint: str,
+    volume: str = "",
+    own_statistics: bool = False,
+    batch_size: int = 0,
+    resample: bool = False,
 ) -> Trained:
     """Open a run to use it. `checkpoint`: "best", "last" or a step. Raises UserError where there is none.
 
     volume: URL of another volume than the run's; own_statistics: normalise by that volume's statistics;
-    batch_size: windows at a time, which the mesh must divide; 0: the run's.
+    batch_size: windows at a time, which the mesh must divide; 0: the run's; resample: read that volume at the sampling
+    interval of the run.
     """
     values = folder.config_of(workdir)
     if values is None:
@@ -43,7 +49,8 @@ def load(
     try:
         step = _choose_step(checkpoints, checkpoint, workdir)
         record = checkpoints.record(step)
-        target = experiment.open_target(config, volume, record["axes"]) if volume else None
+        interval = record.get("sampling_interval")  # which the first runs did not note
+        target = experiment.open_target(config, volume, record["axes"], interval, resample) if volume else None
         survey = target or experiment.open_survey(config)
         mesh = experiment.make_mesh(config, survey, batch_size or config.data.batch_size)
         fit = Fit(**record["fit" if "fit" in record else "statistics"])  # the latter: as the first runs had it

@@ -17,6 +17,7 @@ from seisjax.reporting import Progress
 from seisjax.training import workdir as folder
 from seisjax.training.state import averaged
 from seisjax.volumes import Volume
+from seisjax.volumes.resampling import ResampledVolume
 from seisjax.volumes.segy_export import write_segy
 
 
@@ -33,6 +34,7 @@ class Prediction:
     tta: bool
     segy: str | None
     segy_template: str | None
+    resample: bool
     overwrite: bool
     command: str
 
@@ -103,8 +105,11 @@ def _open_prediction(workdir: Path, request: Prediction) -> tuple[Trained, Volum
     config = from_dict(folder.config_of(workdir) or {})
     batch_size = config.predict.batch_size or config.data.batch_size
     own = request.statistics == "own"
-    run = load(workdir, request.checkpoint, request.input or config.data.volume, own, batch_size)
+    url = request.input or config.data.volume
+    run = load(workdir, request.checkpoint, url, own, batch_size, request.resample)
     volume = run.survey.volume
+    if request.segy and isinstance(volume, ResampledVolume):
+        raise UserError(f"--segy: {volume.url} is resampled, and its SEG-Y file is not; leave --segy out")
     box = parse_region(request.region, volume.axes)
     stride = lattice_stride(run.survey.window, config.predict.overlap, 2 ** (config.model.levels - 1))
     return run, volume, box, stride, batch_size

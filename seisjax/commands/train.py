@@ -25,6 +25,7 @@ from seisjax.training.loop import Actions, Schedule, run_steps
 from seisjax.training.state import State, zero_totals
 from seisjax.training.step import Batch
 from seisjax.volumes import bytes_read
+from seisjax.volumes.resampling import sampling_interval
 
 # The first steps of a launch compile and fill caches; a trace of them would show nothing else.
 _PROFILE_FROM = 10
@@ -73,6 +74,7 @@ def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
         "fit": dataclasses.asdict(experiment.fit(config, survey)),
         "data_fingerprint": _fingerprint(config, survey),
         "axes": [axis.name for axis in survey.volume.axes],
+        "sampling_interval": sampling_interval(survey.volume.axes[-1]),
         "class_names": survey.class_names,
     }
 

@@ -19,6 +19,9 @@ from seisjax.inference.blend import BlockSums, entropy, most_probable
 from seisjax.volumes import Volume, create_volume
 from seisjax.volumes.metadata import COORDINATES
 
+_RECEIVER_ARRAYS = ("receiver_component", "receiver_shift", "distance")
+_RECORDING = ("start_time", "sampling_interval", "origin")  # attributes of recordings, and those of every receiver
+_OF_RECEIVERS = ("receiver_names", "receiver_components")
 Product = tuple[str, Box, np.ndarray]
 
 
@@ -63,12 +66,13 @@ class ProductsVolume:
             chunk=layout.chunk,
             shard=grow(layout.chunk, tuple(map(min, layout.shard, box.shape)), self._block_samples),
             kind=survey.kind,
-            attributes={"predicted_from": survey.url, "region": format_region(box, survey.axes), **attributes},
+            attributes=_recording(survey, box)
+            | {"predicted_from": survey.url, "region": format_region(box, survey.axes), **attributes},
             overwrite=overwrite,
         )
         try:
             self._add_arrays(num_classes, classes)
-            for name in (TRACE_MASK, *COORDINATES):
+            for name in (TRACE_MASK, *COORDINATES, *_RECEIVER_ARRAYS):
                 if name in survey.arrays:
                     self._copy(survey, name)
         except BaseException:
@@ -127,6 +131,17 @@ class ProductsVolume:
     def __exit__(self, exception: object, *_: object) -> None:
         if exception is not None:
             self._volume.abort()
+
+
+def _recording(survey: Volume, box: Box) -> dict[str, Any]:
+    """What a recording says of its times and receivers, for the receivers of `box`; nothing for other volumes."""
+    if "start_time" not in survey.attributes:
+        return {}
+    kept = {name: survey.attributes[name] for name in _RECORDING if name in survey.attributes}
+    for axis, part in zip(survey.axes, box.slices, strict=True):
+        known = (name for name in _OF_RECEIVERS if axis.name == "receiver" and name in survey.attributes)
+        kept |= {name: survey.attributes[name][part] for name in known}
+    return kept
 
 
 def _shifted(box: Box, by: Sequence[int]) -> Box:

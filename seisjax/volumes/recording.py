@@ -269,7 +269,7 @@ class RecordingReader:
             headers |= {f"receiver_{axis}": self._places[rows, i] for i, axis in enumerate("xyz")}
         if not self._exact:
             headers["receiver_shift"] = np.array([self._shift(receiver) for receiver in chosen])
-        return Column(samples, ~np.isnan(samples).all(axis=1), headers)
+        return Column(samples, np.asarray(np.isfinite(samples).any(axis=1)), headers)
 
     def _shift(self, receiver: Receiver) -> float:
         moved = [self.grid.place(p.start) - self.grid.position(p.start) for p in receiver.pieces]

@@ -102,8 +102,7 @@ class ResampledVolume(Volume):
         known = sampling_interval(last)
         if known is None:
             raise UserError(f"{volume.url}: its {last.name} axis has no even interval; it cannot be resampled")
-        vars(self).update(volume.__getstate__())
-        self.__setstate__(vars(self).copy())
+        self.__setstate__(volume.__getstate__())
         self._source, self._ratio, self._reads_only = volume, interval / known, True
         count = math.floor((len(last) - 1) / self._ratio + _CLOSE) + 1
         labels = np.round(float(last.labels[0]) + interval * np.arange(count), 9)
@@ -114,6 +113,10 @@ class ResampledVolume(Volume):
         kept = {n: info for n, info in volume.arrays.items() if last.name not in info.dimension_names}
         amplitude = dataclasses.replace(volume.arrays[AMPLITUDE], shape=self.shape, dtype=np.dtype(np.float32))
         self.arrays = {**kept, AMPLITUDE: amplitude}
+
+    def start_read(self, name: str, box: Box) -> Pending:
+        """Begin `read` and return at once; amplitudes are float32."""
+        return self.start_amplitude(box) if name == AMPLITUDE else self._source.start_read(name, box)
 
     def start_amplitude(self, box: Box) -> Pending:
         """Begin `read_amplitude` and return at once; calling what is returned waits, and resamples."""
