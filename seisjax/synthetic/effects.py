@@ -36,7 +36,7 @@ def receiver_effects(parameters: Microseismic, places: np.ndarray, key: jax.Arra
     )
 
 
-def spoiled(traces: Traces, background: jax.Array, rms: jax.Array, key: jax.Array) -> jax.Array:
+def spoiled(traces: Traces, background: jax.Array, rms: jax.Array | float, key: jax.Array) -> jax.Array:
     """Noise (receiver, sample) with white noise of rms `traces.bad_level` * rms added on the bad receivers.
 
     Only as many traces of it are drawn as can be bad but once in a billion panels.

@@ -208,9 +208,7 @@ def platform(key: jax.Array, what: Noise, places: np.ndarray, grid: Grid) -> Pro
     time = np.arange(grid.num_samples, dtype=np.float32) * np.float32(grid.interval)
     there = decay[:, None] * phasor(tones * distance[:, None] / speed)
     then = sizes[:, None] * phasor(-(tones[:, None] * time + phases[:, None]))
-    return Products(
-        jnp.concatenate([there.real, -there.imag], axis=1), jnp.concatenate([then.real, then.imag], axis=0)
-    )
+    return Products(jnp.concatenate([there.real, -there.imag], axis=1), jnp.concatenate([then.real, then.imag], axis=0))
 
 
 def bursts(key: jax.Array, what: Noise, num_receivers: int, grid: Grid) -> Products | None:
@@ -266,7 +264,7 @@ def _add_waves(delay: jax.Array, spectra: jax.Array, rate: jax.Array | np.ndarra
     return jax.lax.scan(add, zeros, (delay, spectra))[0]
 
 
-def _band(band: Range, grid: Grid) -> tuple[int, np.ndarray, np.ndarray]:
+def _band(band: Range, grid: Grid) -> tuple[int, np.ndarray, jax.Array]:
     """First number, frequencies and log-normal shape of a spectrum whose standard deviations end at `band`."""
     f = grid.frequency[1:-1]
     inside = np.flatnonzero((f >= band[0] / 2) & (f <= band[1] * 2))
@@ -275,7 +273,7 @@ def _band(band: Range, grid: Grid) -> tuple[int, np.ndarray, np.ndarray]:
         raise UserError(f"noise: no multiple of {step:g} Hz lies in {band} Hz; make panels longer or the band higher")
     f = f[inside]
     shape = np.exp(-0.5 * (np.log(f / np.sqrt(band[0] * band[1])) / np.log(band[1] / band[0]) * 2) ** 2)
-    return int(inside[0]) + 1, f, shape.astype(np.float32)
+    return int(inside[0]) + 1, f, jnp.asarray(shape, jnp.float32)
 
 
 def _unit(spectrum: jax.Array, grid: Grid) -> jax.Array:

@@ -1,4 +1,4 @@
-"""exp(-2 pi i x), quick and exact to float32."""
+"""exp(-2 pi i x), quick."""
 
 import math
 
@@ -11,7 +11,7 @@ COSINE = [(-1) ** n * math.pi ** (2 * n) / math.factorial(2 * n) for n in range(
 
 
 def phasor(cycles: jax.Array) -> jax.Array:
-    """exp(-2 pi i cycles), complex64. Ten times the speed of jnp.cos and jnp.sin on a CPU.
+    """exp(-2 pi i cycles), complex64, to 1e-6. Ten times the speed of jnp.cos and jnp.sin on a CPU.
 
     Whole cycles go first, or float32 loses the digits that matter.
     """
