@@ -40,15 +40,23 @@ class Event(NamedTuple):
     """An event as it was found. What is not known is NaN."""
 
     first_arrival: float  # s after the first sample: the earliest P onset on any receiver
-    last_pick: float  # s after the first sample
     origin_time: float  # s after the first sample, may be negative
     x: float  # m, in the receivers' coordinates
     y: float  # m
     z: float  # m
-    num_receivers: int  # that have a pick of it
+    num_receivers: int  # that have a pick of its first wave
+    num_picks: int
     probability: float  # mean over its picks
     rms: float  # root of the mean squared residual of its picks, s
     picks: Picks  # its first onset on each receiver (P), then S onsets where they are known
+
+
+class Group(NamedTuple):
+    """Picks that belong together: an event, or a plane wave or what else is none (None)."""
+
+    event: Event | None
+    taken: np.ndarray  # positions of the picks that are accounted for
+    begin: float  # s after the first sample
 
 
 def associate(
@@ -60,16 +68,24 @@ def associate(
     deviations more of them than would come together by chance. locator: travel times to the receivers, where their
     places are known.
     """
-    needed, left, found = options.needed(live), picks, []
+    found = [group.event for group in groups(picks, live, seconds, options, locator) if group.event]
+    return sorted(found, key=lambda event: event.first_arrival)
+
+
+def groups(
+    picks: Picks, live: int, seconds: float, options: Association = Association(), locator: Locator | None = None
+) -> list[Group]:
+    """As `associate`, also telling which picks were taken, and by what; the best supported group comes first."""
+    needed, left, found = options.needed(live), np.arange(picks.number), []
     search = _Search(locator, options, seconds) if locator else _Coincidence(options, seconds)
-    while left.number >= needed and len(found) < options.max_events:
-        event, taken = search.next(left, needed)
+    while len(left) >= needed and len(found) < options.max_events:
+        event, taken = search.next(picks.where(left), needed)
         if not taken.any():
             break
-        if event is not None:
-            found.append(event)
-        left = left.where(~taken)
-    return sorted(found, key=lambda event: event.first_arrival)
+        begin = event.first_arrival if event else float(picks.time[left[taken]].min())
+        found.append(Group(event, left[taken], begin))
+        left = left[~taken]
+    return found
 
 
 def by_chance(picks: Picks, width: float, seconds: float) -> float:
@@ -128,12 +144,12 @@ class _Search:
         event = Event(
             # Speeds are not exactly known: what the nearest receivers' picks are off moves the earliest onset too.
             first_arrival=float(p_times.min() + np.median(residual[earliest])),
-            last_pick=float(used.time.max()),
             origin_time=float(fit.origin),
             x=float(fit.place[0] + offset[0]),
             y=float(fit.place[1] + offset[1]),
             z=float(fit.place[2]),
             num_receivers=len(p_picks),
+            num_picks=used.number,
             probability=float(used.probability.mean()),
             rms=float(np.sqrt(np.mean(residual[p_picks] ** 2))),
             picks=named,
@@ -278,11 +294,14 @@ class _Coincidence:
         taken = (picks.time >= min(begin, time[start])) & (picks.time <= begin + 2 * window)
         if first.number < needed:
             return None, taken
-        unknown = float("nan")
         event = Event(
-            float(begin), float(first.time.max()), unknown, unknown, unknown, unknown,
-            first.number, float(first.probability.mean()), unknown, first,
-        )  # fmt: skip
+            first_arrival=float(begin),
+            **dict.fromkeys(("origin_time", "x", "y", "z", "rms"), float("nan")),
+            num_receivers=first.number,
+            num_picks=first.number,
+            probability=float(first.probability.mean()),
+            picks=first,
+        )
         return event, taken
 
     def _has_neighbours(self, picks: Picks) -> np.ndarray:

@@ -138,6 +138,15 @@ class Locator:
         """The same of S; 0 where there is no S."""
         return self._doubt(self.ground.s) if self.ground.s else 0.0
 
+    @cached_property
+    def span(self) -> float:
+        """How long the waves of one event may take from the first receiver to the last, s."""
+        corners = np.stack(np.meshgrid(*zip(self.low, self.high, strict=True), indexing="ij"), axis=-1).reshape(-1, 3)
+        latest = (1 + self.p_doubt) * float(self.times(corners).max())
+        if self.ground.s:
+            latest = max(latest, (1 + self.s_doubt) * float(self.times(corners, "S").max()))
+        return latest
+
     def _doubt(self, speed: Speed) -> float:
         middle = np.append(self.receivers[:, :2].mean(axis=0), sum(self.ground.depth) / 2)[None].astype(np.float32)
         low, high = (
