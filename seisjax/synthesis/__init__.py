@@ -3,7 +3,7 @@
 from seisjax.synthesis.panels import Panels, load_parameters
 from seisjax.synthesis.tables import has_events, panel_events
 from seisjax.synthesis.volume import SyntheticVolume, open_data
-from seisjax.synthesis.writing import write_microseismic
+from seisjax.synthesis.writing import write_microseismic, write_part
 
 __all__ = [
     "Panels",
@@ -13,4 +13,5 @@ __all__ = [
     "open_data",
     "panel_events",
     "write_microseismic",
+    "write_part",
 ]

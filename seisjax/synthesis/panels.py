@@ -39,7 +39,7 @@ class Panels:
         places = self.receivers.places
         # float32, in which places are worked with, holds map coordinates to half a metre only.
         self.centre = np.append(places[:, :2].mean(axis=0), 0.0)
-        recording = read_recording(getattr(parameters.noise, "recording", ""), parameters.sampling_interval)
+        recording = read_recording(parameters.noise.recording, parameters.sampling_interval)
         centred = self.receivers._replace(places=places - self.centre)
         self.generate: Callable[[Any, Any], Panel] = panel_generator(parameters, centred, recording)
         digest = hashlib.sha256(f"microseismic {VERSION}/{parameters}/{seed}/".encode())
@@ -55,7 +55,7 @@ class Panels:
     @property
     def label_attributes(self) -> dict[str, Any]:
         """Attributes of the label array."""
-        scale = getattr(self.parameters, "label_scale", 0)
+        scale = self.parameters.label_scale
         return {"class_names": list(self.parameters.class_names)} | ({"label_scale": scale} if scale else {})
 
     def panel(self, number: int) -> Panel:
@@ -66,12 +66,8 @@ class Panels:
         """The trace mask of a panel, without the panel."""
         return np.asarray(self._on_host("trace_mask", lambda panel: panel.trace_mask)(number))
 
-    def event(self, number: int) -> dict[str, float]:
-        """What happened in a panel; most of the panel is left out."""
-        return self.placed(self._on_host("event", lambda panel: panel.event)(number))
-
     def placed(self, event: Event) -> dict[str, float]:
-        """The fields of an event as the generator gives it, with x and y in the receivers' coordinates."""
+        """What happened in a panel, with x and y in the receivers' coordinates."""
         fields = {name: float(value) for name, value in event._asdict().items()}
         return fields | {"x": fields["x"] + self.centre[0], "y": fields["y"] + self.centre[1]}
 

@@ -4,7 +4,7 @@ import math
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -24,6 +24,7 @@ SCHEME = "synthetic:"
 DEFAULT_EXAMPLES = 1_000_000
 MOST_EXAMPLES = 10_000_000  # an axis label and a few bytes are kept for each
 
+_EVENTS_KEPT = 2**16  # so that the events of a split that was read are known
 _KEPT = 4  # panels that were read last are kept, so that windows of one panel cost one
 
 
@@ -133,7 +134,7 @@ class SyntheticVolume(Volume):
 
     def events(self, examples: Iterable[int]) -> dict[str, np.ndarray]:
         """The event table of these panels; see `seisjax.synthesis.panel_events`."""
-        return event_table((i, self.panels.event(i)) for i in examples)
+        return event_table((i, self._recent.event(i)) for i in examples)
 
     def describe(self) -> str:
         """A few lines for people."""
@@ -142,11 +143,12 @@ class SyntheticVolume(Volume):
 
 
 class _Recent:
-    """The panels that were read last, for all threads."""
+    """The panels that were read last, for all threads; and what happened in those of the last while."""
 
     def __init__(self, panels: Panels, label: str):
         self._panels, self._label = panels, label
         self._made: OrderedDict[int, _Made] = OrderedDict()
+        self._events: dict[int, dict[str, float]] = {}
         self._lock = threading.Lock()
 
     def __contains__(self, number: int) -> bool:
@@ -157,18 +159,30 @@ class _Recent:
         """The panel, perhaps not made yet."""
         with self._lock:
             if number not in self._made:
-                self._made[number] = _Made(self._panels, self._label, number)
+                self._made[number] = _Made(self._panels, self._label, number, self._remember)
             self._made.move_to_end(number)
             while len(self._made) > _KEPT:
                 self._made.popitem(last=False)
             return self._made[number]
 
+    def event(self, number: int) -> dict[str, float]:
+        """What happened in a panel: known where it was read lately, else it is made for it."""
+        if number not in self._events:
+            self._remember(number, self._panels.placed(self._panels.panel(number).event))
+        return self._events[number]
+
+    def _remember(self, number: int, event: dict[str, float]) -> None:
+        with self._lock:
+            self._events[number] = event
+            if len(self._events) > _EVENTS_KEPT:
+                del self._events[next(iter(self._events))]
+
 
 class _Made:
     """A panel, made by the first thread that asks for it."""
 
-    def __init__(self, panels: Panels, label: str, number: int):
-        self._panels, self._label, self._number = panels, label, number
+    def __init__(self, panels: Panels, label: str, number: int, remember: Callable[[int, dict[str, float]], None]):
+        self._panels, self._label, self._number, self._remember = panels, label, number, remember
         self._arrays: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -177,6 +191,7 @@ class _Made:
         with self._lock:
             if not self._arrays:
                 panel = self._panels.panel(self._number)
+                self._remember(self._number, self._panels.placed(panel.event))
                 names = {AMPLITUDE: panel.amplitude, self._label: panel.labels, TRACE_MASK: panel.trace_mask}
                 self._arrays = {name: np.asarray(values) for name, values in names.items()}
             return self._arrays

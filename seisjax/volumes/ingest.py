@@ -19,15 +19,15 @@ from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes.columns import Labels, Survey, scan_column, write_column
 from seisjax.volumes.creating import check_free
-from seisjax.volumes.ledger import Ledger, Plan, read_counts, write_counts
+from seisjax.volumes.ledger import Ledger, read_counts, write_counts
 from seisjax.volumes.quantization import NUM_ERRORS, SCALED, Encoding, Errors, choose_scale
 from seisjax.volumes.readers import SurveyReader
 from seisjax.volumes.sources import expand_inputs, open_reader
-from seisjax.volumes.staging import LEDGER, SharedStaging
 from seisjax.volumes.statistics import Moments
-from seisjax.volumes.store import WRITE_REMEDY, Store, local_path, storage_errors
+from seisjax.volumes.store import WRITE_REMEDY, local_path, storage_errors
 from seisjax.volumes.volume import Volume
 from seisjax.volumes.volume_reader import LabelsReader, VolumeReader
+from seisjax.volumes.work import SharedWork
 
 _NUM_MOMENTS = len(Moments.of(np.zeros(0, np.float32)).array())
 
@@ -180,71 +180,8 @@ def _signature(paths: Sequence[str]) -> list[Any]:
     return found
 
 
-class _Work:
-    """This process's share of the work on one volume."""
-
-    def __init__(
-        self,
-        output: str,
-        wanted: Mapping[str, Any],
-        num_processes: int,
-        process_id: int,
-        overwrite: bool,
-        progress: Callable[[int, int], None] | None,
-        say: Callable[[str], None],
-    ):
-        path = local_path(output)
-        self.output, self.process, self.num_processes = str(path or output), process_id, num_processes
-        self.progress, self.say = progress or (lambda *_: None), say
-        self.staging = SharedStaging(path, replace=overwrite) if path else None
-        place = str(self.staging.folder) if self.staging else output
-        self.store = Store(place)
-        self.mine = False  # begun by this process
-        plan = Plan(self.store, place, wanted)
-        with storage_errors(place, WRITE_REMEDY):
-            try:
-                self._begin(plan, overwrite)
-            except UserError:
-                self.release()
-                raise
-        self.teams = plan.teams
-
-    def _begin(self, plan: Plan, overwrite: bool) -> None:
-        """Start the work, or go on with what was started."""
-        alone = self.staging.alone if self.staging else self.num_processes == 1
-        try:
-            begun = plan.check()
-        except UserError:
-            if not (overwrite and alone):
-                raise
-            begun = False
-        while not begun and not self.staging and self.process:  # the first process begins
-            time.sleep(1)
-            begun = plan.check()
-        if not begun and self.staging and not alone:
-            raise UserError(f"{self.output}: another process has just given up making it; start the command again")
-        if not begun:
-            (self.staging or self.store).clear()
-            self.mine = True
-        plan.join(self.num_processes, alone)
-        if self.staging:
-            self.staging.share()
-            if not self.staging.claim(f"process-{self.process}"):
-                raise UserError(
-                    f"{self.staging.folder}: --process_id={self.process} is at work on it; wait for its end"
-                )
-
-    def release(self) -> None:
-        """Give up the locks."""
-        if self.staging:
-            self.staging.release()
-
-    def discard(self) -> None:
-        """Remove what was made, where it is this process's work from the start and nobody else uses it."""
-        if self.staging:
-            self.staging.discard()
-        elif self.mine and self.num_processes == 1:
-            self.store.clear()
+class _Work(SharedWork):
+    """This process's share of an ingest."""
 
     def run(self, survey: Survey) -> Volume | None:
         """Make this process's columns; finish the volume if all columns are made."""
@@ -262,26 +199,17 @@ class _Work:
             for one in survey.labels:
                 with storage_errors(self.output, WRITE_REMEDY):
                     write_counts(self.store, one.array, number, volume.chunk_counts(one.array, column))
-            self._note(ledger, number, record)
+            self.note(ledger, number, record)
             reached += 1
             self.progress(reached, len(own))
         left = len(columns) - len(ledger.done())
         if left:
             self.say(f"{left} of {len(columns)} shard columns are left to other processes; the last one finishes")
             return None
-        if not self._claim():
+        if not self.claim_finish():
             self.say("another process finishes the volume")
             return None
         return self._finish(survey, volume, encoding, ledger)
-
-    def _note(self, ledger: Ledger, number: int, record: np.ndarray) -> None:
-        with storage_errors(self.output, WRITE_REMEDY):
-            ledger.add(number, record)
-
-    def _claim(self) -> bool:
-        if self.staging:
-            return self.staging.claim("finish")
-        return self.num_processes == 1 or self.store.write_first(f"{LEDGER}/finish", b"")
 
     def _encoding(self, survey: Survey, own: list[tuple[int, Box]]) -> Encoding | None:
         """How amplitudes are stored; where that takes a scale, after a first pass over the samples."""
@@ -294,7 +222,7 @@ class _Work:
         for number, column in own:
             if number not in done:
                 moments, whole = scan_column(survey.reader, ledger, column)
-                self._note(ledger, number, np.append(moments.array(), whole))
+                self.note(ledger, number, np.append(moments.array(), whole))
         told = 0
         while left := len(survey.columns) - len(ledger.done()):
             if left != told:  # once, not every time it is looked at
@@ -334,8 +262,7 @@ class _Work:
             for number, column in enumerate(survey.columns):
                 volume.set_chunk_counts(one.array, column, read_counts(self.store, one.array, number))
         volume.finish()
-        if not self.staging:
-            self.store.delete_array(LEDGER)
+        self.close()
         return volume
 
 

@@ -157,7 +157,10 @@ class Volume:
             s = self.statistics
             lines.append(f"  mean {s.mean:.6g}, std {s.std:.6g}, {s.min:.6g} to {s.max:.6g}, {s.non_finite} not finite")
         for name in self.label_names():
-            if self._is_indexed(name):  # else all labels would be read for it
+            scale = self._info(self._label_array(name)).attributes.get("label_scale")
+            if scale:
+                lines.append(f"  {name}: 0 to {scale}, which stands for a probability of 1")
+            elif self._is_indexed(name):  # else all labels would be read for it
                 counts = zip(self.class_names(name), self.label_index(name).histogram, strict=True)
                 lines.append(f"  {name}: " + ", ".join(f"{label} {count}" for label, count in counts))
         return "\n".join(lines)
@@ -437,9 +440,11 @@ class Volume:
     def _write_label_index(self, name: str, counter: LabelCounter) -> None:
         info, label = self._info(name), name.removeprefix(LABELS_PREFIX)
         classes = info.attributes.setdefault("class_names", _numbered(counter.counts.shape[-1]))
-        _check_classes(f"{self.url}/{name}", counter.counts.shape[-1], len(classes))
+        # Labels of a scale are shares of it: of class 1, whatever their number.
+        values = max(len(classes), info.attributes.get("label_scale", 0) + 1)
+        _check_classes(f"{self.url}/{name}", counter.counts.shape[-1], values)
         info.attributes.setdefault("class_colors", class_colors(len(classes)))
-        counter.ensure(len(classes))
+        counter.ensure(values)
         # Names of its own: xarray wants one size a name in the whole group.
         dimensions = [f"{label}_{axis}_chunk" for axis in info.dimension_names] + [f"{label}_class"]
         whole = counter.counts.shape
