@@ -89,7 +89,7 @@ def _scan(path: str) -> tuple[list[Piece], dict[str, Any], np.ndarray]:
         known = {name: getattr(summary, name, None) for name in _KEPT}
         kept = {name: _plain(value) for name, value in known.items() if value not in (None, "")}
     if distance is None:
-        raise UserError(f"{path}: holds no trace; leave the file out")
+        raise UserError(f"{path}: holds no recording that dascore can read; check the file")
     return pieces, kept, distance
 
 

@@ -16,6 +16,7 @@ from seisjax.volumes.resampling import resample, same_interval
 from seisjax.volumes.stations import Stations, read_stations
 
 _ALIGNED = 0.01  # samples by which two stretches may miss one common grid and yet be on it
+_SAME = 1e-3  # samples by which a time may miss an old sample and yet be its time: headers are rounded
 _SPARSE, _LONG = 1e-3, 10**6  # a grid of so many samples of which less is recorded is a mistake
 
 
@@ -162,7 +163,7 @@ def lay(stretches: Sequence[Stretch], grid: Grid, exact: bool) -> np.ndarray:
         first = max(math.ceil(begin - 0.5 / ratio), 0)
         stop = min(math.floor(begin + (len(values) - 0.5) / ratio) + 1, grid.size)
         positions = (np.arange(first, stop) - begin) * ratio
-        positions = np.where(np.abs(positions - np.rint(positions)) < 1e-6, np.rint(positions), positions)
+        positions = np.where(np.abs(positions - np.rint(positions)) < _SAME, np.rint(positions), positions)
         _fill(row, first, resample(values[None], positions, ratio)[0])
     return row
 

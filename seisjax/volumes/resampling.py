@@ -16,7 +16,7 @@ from seisjax.volumes.volume import Pending, Volume
 
 # 80 dB down from the lower of the two Nyquist frequencies on, and flat to 1e-4 up to 0.84 of it.
 _ZEROS, _BETA, _CUTOFF = 32, 7.857, 0.92
-_BLOCK = 2**14  # new samples worked on at a time
+_BLOCK = 2**15  # samples worked on at a time
 _CLOSE = 1e-6  # share of an interval by which two of them may differ and yet be the same
 
 
@@ -28,23 +28,29 @@ def resample(values: np.ndarray, positions: np.ndarray, ratio: float, origin: in
     Every unbroken stretch stands for itself, as if its first and last values went on; NaN where the nearest old sample
     is NaN or not there.
     """
-    whole, nearest = np.floor(positions).astype(np.int64), np.floor(positions + 0.5).astype(np.int64)
+    whole, nearest = (np.floor(positions + half).astype(np.int64) - origin for half in (0.0, 0.5))
+    shifts = positions - np.floor(positions)
     result = np.full((len(values), len(positions)), np.nan, np.float32)
     stretches = _stretches(values)
     for first in range(0, len(positions), _BLOCK):
         part = slice(first, first + _BLOCK)
-        shifts = positions[part] - whole[part]
-        weights, inverse = _weights(shifts, ratio)
-        start = whole[part] - (weights.shape[0] // 2 - 1) - origin
+        weights, inverse = _weights(shifts[part], ratio)
+        start = whole[part] - (len(weights) // 2 - 1)
         for rows, begin, end in stretches:
-            inside = slice(*np.searchsorted(nearest[part] - origin, (begin, end)))
-            if inside.start == inside.stop:
-                continue
-            chosen, phase, total = values[rows], inverse[inside], 0.0
-            for k, weight in enumerate(weights):
-                total = total + weight[phase] * chosen[:, np.clip(start[inside] + k, begin, end - 1)]
-            result[rows, first + inside.start : first + inside.stop] = total
+            inside = slice(*np.searchsorted(nearest[part], (begin, end)))
+            if inside.start < inside.stop:
+                summed = _sum(values[rows, begin:end], start[inside] - begin, weights, inverse[inside])
+                result[rows, first + inside.start : first + inside.stop] = summed
     return result
+
+
+def _sum(values: np.ndarray, start: np.ndarray, weights: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Weighted sums (rows, new samples) over the neighbours from `start` on, in their order, whatever the shapes."""
+    total, product = np.zeros((2, len(values), len(start)))
+    for k, weight in enumerate(weights):
+        neighbours = values.take(start + k, axis=1, mode="clip")
+        total += np.multiply(neighbours, weight[phase], out=product)
+    return total
 
 
 def reach(ratio: float) -> int:
@@ -65,10 +71,11 @@ def _weights(shifts: np.ndarray, ratio: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stretches(values: np.ndarray) -> list[tuple[np.ndarray, int, int]]:
-    """Rows and the bounds of what is unbroken in them: all whole rows together, then the others stretch by stretch."""
+    """Rows and the bounds of what is unbroken in them: whole rows some at a time, then the others one by one."""
     finite = np.isfinite(values)
     whole = finite.all(axis=1)
-    found = [(np.flatnonzero(whole), 0, values.shape[1])] if whole.any() else []
+    many = max(_BLOCK // min(max(values.shape[1], 1), _BLOCK), 1)
+    found = [(rows, 0, values.shape[1]) for rows in np.split(np.flatnonzero(whole), range(many, whole.sum(), many))]
     for row in np.flatnonzero(~whole):
         edges = np.flatnonzero(np.diff(finite[row], prepend=False, append=False))
         found += [(np.array([row]), int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
