@@ -44,6 +44,18 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
 
 
+def resident_bytes(*, peak: bool = False) -> int:
+    """Memory of this process that is resident, or was at its peak (without /proc always that), bytes."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource  # POSIX alone; macOS counts bytes
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    name = "VmHWM:" if peak else "VmRSS:"
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) * 1024
+
+
 def _machine() -> str:
     features = platform.machine() + platform.processor()
     try:

@@ -1,0 +1,59 @@
+"""What `--dry_run` says of a run's memory."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seisjax.commands.plan import plan, plan_memory
+from seisjax.config import Experiment
+from seisjax.runtime import resident_bytes
+
+
+def test_memory_of_the_plan_adds_up(config: Experiment):
+    memory = plan_memory(config)
+    image = 8 * 16 * 36 * 5  # a float32 and a byte each; 3 levels divide 16 x 36
+    assert memory.batches == (config.data.prefetch + 2) * image
+    assert memory.chunks == (20 + 8 + 8) * 12 * 36 * 5  # of the whole volume less its gaps: less than the cache
+    assert memory.device > memory.saving > 4 * 3 * 1000  # parameters and two moments
+    assert memory.devices == 1
+    assert memory.program <= resident_bytes(peak=True)
+    assert memory.host == memory.device + memory.batches + memory.chunks + memory.saving + memory.program
+
+
+def test_a_processors_devices_share_the_hosts_memory(config: Experiment):
+    config.mesh.data = 8
+    memory = plan_memory(config)
+    assert memory.devices == 8
+    assert memory.host > 8 * memory.device + memory.program
+    assert f"{memory.device / 2**20:,.0f} MiB a device (compiler)" in plan(config)
+
+
+def test_peak_memory_is_the_highest():
+    before = resident_bytes(peak=True)
+    assert before >= resident_bytes() > 2**24
+    block = np.ones(before - resident_bytes() + 2**26, np.uint8)  # more than there ever was
+    assert resident_bytes(peak=True) > before + 2**24
+    del block
+    assert resident_bytes() < resident_bytes(peak=True) - 2**24
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("remat", [False, True])
+def test_the_plan_is_within_a_fifth_of_the_peak(repository: Path, tmp_path: Path, remat: bool):
+    output = tmp_path / "panel.json"
+    command = ["benchmarks/panel_4096.py", "--preset=microseismic_1024", "--side=1024", "--steps=3"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    subprocess.run(
+        [sys.executable, *command, f"--remat={remat}", f"--output={output}"],
+        cwd=repository,
+        env=environment | {"PYTHONPATH": str(repository)},
+        check=True,
+    )
+    result = json.loads(output.read_text())
+    assert 0.8 < result["peak_bytes"] / result["planned_bytes"]["host"] < 1.2
+    assert result["losses"][-1] < result["losses"][0]
