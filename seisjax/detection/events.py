@@ -114,27 +114,36 @@ class _Search:
             return None, np.zeros(picks.number, bool)
         if wave.count > PLANE * start.count:
             expected = wave.origin + self.waves.times[wave.node]
-            return None, _around(picks, expected, tolerance)
+            return None, _around(picks, expected, 2 * tolerance, 4 * tolerance)
         fit = Fit(self.nodes.places[start.node], start.scale, start.origin)
         fit = refine(picks, fit, self.locator, self.locator.spacing(tolerance) / 2, tolerance)
+        if self._is_plane(usable, fit):
+            return None, _around(picks, self._p_times(fit), 2 * tolerance, 4 * tolerance)
         return self._event(picks, fit, needed)
 
+    def _p_times(self, fit: "Fit") -> np.ndarray:
+        return fit.origin + fit.scale * self.locator.times(fit.place[None])[0].astype(np.float64)
+
+    def _is_plane(self, picks: Picks, fit: "Fit") -> bool:
+        """Whether a straight front leaves clearly smaller residuals than the event does.
+
+        A twentieth of the tolerance is allowed for: under a small array the fronts of events are straight too.
+        """
+        tolerance = self.options.tolerance
+        residual = picks.time - self._p_times(fit)[picks.receiver]
+        near = np.abs(residual) <= 3 * tolerance
+        places = self.locator.receivers[picks.receiver[near], :2].astype(np.float64)
+        straight = _plane_residual(places, picks.time[near], tolerance)
+        costs = [float(np.minimum(np.abs(r) / tolerance, 1).sum()) for r in (straight, residual[near])]
+        return costs[0] + 0.05 * near.sum() < 0.7 * costs[1]
+
     def _event(self, picks: Picks, fit: "Fit", needed: int) -> tuple[Event | None, np.ndarray]:
-        tolerance, place = self.options.tolerance, fit.place[None]
-        p_times = fit.origin + fit.scale * self.locator.times(place)[0].astype(np.float64)
+        tolerance, p_times = self.options.tolerance, self._p_times(fit)
         residual = picks.time - p_times[picks.receiver]
         p_picks = _one_each(picks, np.where(picks.phase == S, np.inf, residual), tolerance)
-        taken = _around(picks, p_times, tolerance)
-        s_picks = np.zeros(0, np.int64)
-        if self.locator.ground.s:
-            s_travel = self.locator.times(place, "S")[0].astype(np.float64)
-            rest = picks.where(~taken & (picks.phase != P))
-            count, scale = _s_scale(rest, fit.origin, s_travel, self.locator.s_doubt, 2 * tolerance)
-            if count >= needed / 2:
-                s_times = fit.origin + scale * s_travel
-                s_residual = np.where(taken | (picks.phase == P), np.inf, picks.time - s_times[picks.receiver])
-                s_picks = _one_each(picks, s_residual, 2 * tolerance)
-                taken |= _around(picks, s_times, 3 * tolerance)
+        taken = _around(picks, p_times, 2 * tolerance, 4 * tolerance) & (picks.phase != S)
+        s_picks, s_taken = self._s_waves(picks, ~taken & (picks.phase != P), fit, needed)
+        taken |= s_taken
         if len(p_picks) < needed:
             return None, taken
         offset = self.locator.centre
@@ -155,6 +164,33 @@ class _Search:
             picks=named,
         )
         return event, taken
+
+    def _s_waves(self, picks: Picks, free: np.ndarray, fit: "Fit", needed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of an event's S picks among those that are free (mask), and a mask of what S accounts for."""
+        none = np.zeros(0, np.int64), np.zeros(picks.number, bool)
+        if not self.locator.ground.s or not free.any():
+            return none
+        tolerance, travel = self.options.tolerance, self.locator.times(fit.place[None], "S")[0].astype(np.float64)
+        count, scale = _s_scale(picks.where(free), fit.origin, travel, self.locator.s_doubt, 2 * tolerance)
+        times = fit.origin + scale * travel
+        taken = free & _around(picks, times, 3 * tolerance, 4 * tolerance)
+        unnamed = picks.where(taken & (picks.phase != S))
+        # What looks like S of this event may be P of the next one.
+        rival = max((_best_node(unnamed, self.nodes, scale, tolerance) for scale in self.scales), default=_NOTHING)
+        if count < needed / 2 or rival.count > count:
+            return none
+        return _one_each(picks, np.where(taken, picks.time - times[picks.receiver], np.inf), 2 * tolerance), taken
+
+
+def _plane_residual(places: np.ndarray, time: np.ndarray, tolerance: float) -> np.ndarray:
+    """Residuals (pick,) of the straight front through picks at places (pick, 2): least absolute, by reweighting."""
+    columns = np.column_stack([np.ones(len(time)), places / 1e3])
+    residual = time - np.median(time)
+    for _ in range(10):
+        weight = 1 / np.sqrt(np.abs(residual) + 0.01 * tolerance)
+        solution = np.linalg.lstsq(columns * weight[:, None], time * weight, rcond=None)[0]
+        residual = time - columns @ solution
+    return residual
 
 
 class Fit(NamedTuple):
@@ -244,10 +280,10 @@ def _thinned(picks: Picks) -> Picks:
     return picks.where(np.arange(0, picks.number, -(-picks.number // _ENOUGH))) if picks.number > _ENOUGH else picks
 
 
-def _around(picks: Picks, expected: np.ndarray, tolerance: float) -> np.ndarray:
-    """Picks (mask) near the times expected at their receivers (receiver,), and in the coda right after."""
+def _around(picks: Picks, expected: np.ndarray, before: float, after: float) -> np.ndarray:
+    """Picks (mask) near the times expected at their receivers (receiver,); what comes right after is the coda."""
     late = picks.time - expected[picks.receiver]
-    return (late >= -2 * tolerance) & (late <= 4 * tolerance)
+    return (late >= -before) & (late <= after)
 
 
 def _one_each(picks: Picks, residual: np.ndarray, tolerance: float) -> np.ndarray:
