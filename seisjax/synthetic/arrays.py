@@ -64,7 +64,7 @@ def _fibre(array: ReceiverArray) -> Receivers:
     steps = array.station_spacing * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     x, y = (np.cumsum(steps, axis=0) - steps / 2).T
     places = _on_the_ground(array, x - x.mean(), y - y.mean())
-    return vertical(places)._replace(component=np.full(len(places), "strain"), azimuth=azimuth % 360.0)
+    return vertical(places)._replace(component=np.full(len(places), "strain"), azimuth=azimuth)
 
 
 def _on_the_ground(array: ReceiverArray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

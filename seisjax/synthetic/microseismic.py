@@ -18,6 +18,7 @@ from seisjax.synthetic.arrays import Receivers
 from seisjax.synthetic.draws import draw
 from seisjax.synthetic.effects import receiver_effects, spoiled
 from seisjax.synthetic.labels import onset_labels
+from seisjax.synthetic.medians import median_magnitude
 from seisjax.synthetic.parameters import Microseismic
 from seisjax.synthetic.waves import event_waves
 
@@ -111,7 +112,8 @@ def simulate(
     gain, level, statics, alive = receiver_effects(parameters, places, trace_key)
     what, count, interval = parameters.noise, parameters.num_samples, parameters.sampling_interval
     background = level * gain * noise.background(what, places, count, interval, noise_key, recording)
-    alive &= jnp.any(background != 0, axis=-1)  # a recording may lack receivers
+    if recording is not None:  # it may lack receivers
+        alive &= jnp.any(background != 0, axis=-1)
     waves = event_waves(parameters, receivers, statics, event_key)
     signal = gain * waves.signal
 
@@ -138,5 +140,5 @@ def label(parameters: Microseismic, record: Record) -> jax.Array:
 
 def scale_traces(traces: jax.Array, clip: float) -> jax.Array:
     """Traces (receiver, sample) over their robust standard deviation, 1.4826 median |x|, clipped to +-clip."""
-    scale = 1.4826 * jnp.median(jnp.abs(traces), axis=-1, keepdims=True)
+    scale = 1.4826 * median_magnitude(traces)[:, None]
     return jnp.clip(traces / jnp.where(scale > 0, scale, 1.0), -clip, clip)

@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seisjax.synthetic import source
+from seisjax.synthetic.parameters import WAVELETS
 
 INTERVAL = 0.004  # s
 
@@ -35,48 +38,102 @@ def radiate(tensor, azimuth, angle):
 
 
 def test_polarity_flips_across_nodal_planes():
-    p, sv = radiate(source.moment_tensor(0.0, 90.0, 0.0), [45.0, 135.0, 225.0, 315.0, 0.0, 90.0], 90.0)
-    np.testing.assert_allclose(p, [1, -1, 1, -1, 0, 0], atol=1e-6)  # sin(2 azimuth): lobes between the two planes
-    np.testing.assert_allclose(sv, 0.0, atol=1e-6)
+    waves = radiate(source.moment_tensor(0.0, 90.0, 0.0), [45.0, 135.0, 225.0, 315.0, 0.0, 90.0], 90.0)
+    np.testing.assert_allclose(waves.p, [1, -1, 1, -1, 0, 0], atol=1e-6)  # sin(2 azimuth): lobes between two planes
+    np.testing.assert_allclose(waves.sv, 0.0, atol=1e-6)
+    np.testing.assert_allclose(waves.sh, [0, 0, 0, 0, 1, -1], atol=1e-6)  # cos(2 azimuth)
     thrust = source.moment_tensor(0.0, 45.0, 90.0)
-    p, _ = radiate(thrust, [0.0], 0.0)
-    assert p[0] == pytest.approx(1.0, abs=1e-6)  # a thrust pushes up
-    p, sv = radiate(thrust, [90.0, 90.0], 45.0)
-    np.testing.assert_allclose(p, 0.0, atol=1e-6)
-    assert abs(sv[0]) == pytest.approx(1.0, abs=1e-6)
+    assert radiate(thrust, [0.0], 0.0).p[0] == pytest.approx(1.0, abs=1e-6)  # a thrust pushes up
+    waves = radiate(thrust, [90.0, 90.0], 45.0)
+    np.testing.assert_allclose(waves.p, 0.0, atol=1e-6)
+    assert abs(waves.sv[0]) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_an_explosion_radiates_p_alone_and_alike():
-    p, sv = radiate(source.moment_tensor(0.0, 90.0, 0.0, 1.0), [0.0, 77.0, 200.0], 130.0)
-    np.testing.assert_allclose(p, np.sqrt(2 / 3), rtol=1e-5)
-    np.testing.assert_allclose(sv, 0.0, atol=1e-6)
+    waves = radiate(source.moment_tensor(0.0, 90.0, 0.0, 1.0), [0.0, 77.0, 200.0], 130.0)
+    np.testing.assert_allclose(waves.p, np.sqrt(2 / 3), rtol=1e-5)
+    np.testing.assert_allclose(waves.sv, 0.0, atol=1e-6)
+    np.testing.assert_allclose(waves.sh, 0.0, atol=1e-6)
 
 
-@functools.partial(jax.jit, static_argnames=("num_samples", "interval"))
-def arrivals(amplitude, onset, t_star, frequency, num_samples, interval):
-    return source.arrivals(amplitude, onset, t_star, frequency, num_samples, interval)
+ANGLES = st.floats(-360.0, 360.0)
 
 
-def one_arrival(onset, t_star, frequency=20.0):
-    return np.asarray(arrivals(np.ones(1), np.array([onset]), np.array([t_star]), frequency, 512, INTERVAL))[0]
+@given(ANGLES, st.floats(0.0, 180.0), ANGLES, ANGLES, ANGLES)
+@settings(max_examples=50, deadline=None)
+def test_the_three_patterns_make_up_the_traction_along_the_ray(azimuth, angle, strike, dip, rake):
+    tensor = source.moment_tensor(strike, dip, rake)
+    waves = radiate(tensor, [azimuth], angle)
+    a, i = np.deg2rad(azimuth), np.deg2rad(angle)
+    ray = np.array([np.sin(i) * np.cos(a), np.sin(i) * np.sin(a), -np.cos(i)])
+    traction = np.asarray(tensor, np.float64) @ ray
+    np.testing.assert_allclose(sum(float(f[0]) ** 2 for f in waves), (traction**2).sum(), atol=1e-4)
+    np.testing.assert_allclose(waves.p[0], ray @ traction, atol=1e-4)
 
 
-def test_without_attenuation_it_is_a_ricker_wavelet_between_samples_too():
+def test_polarisations_are_a_right_angled_frame():
+    azimuth, angle = jnp.array([0.3, 2.0, -1.0]), jnp.array([0.2, 1.5, 2.5])
+    frame = np.stack(source.polarisations(azimuth, jnp.sin(angle), jnp.cos(angle)), axis=1)
+    np.testing.assert_allclose(frame @ frame.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-6)
+
+
+@functools.partial(jax.jit, static_argnames=("kind", "num_samples", "interval", "highest"))
+def arrivals(amplitude, onset, t_star, frequency, kind, num_samples, interval, highest=np.inf, gauge=None):
+    pulse = source.Pulse((kind,), 0, frequency)
+    return source.arrivals(amplitude, onset, t_star, pulse, num_samples, interval, highest=highest, gauge=gauge)
+
+
+def one_arrival(onset, t_star, frequency=20.0, kind="ricker", **options):
+    arguments = np.ones(1), np.array([onset]), np.array([t_star]), frequency
+    return np.asarray(arrivals(*arguments, kind, 512, INTERVAL, **options))[0]
+
+
+def test_without_attenuation_a_ricker_wavelet_is_exact_between_samples_too():
     onset, frequency = 0.5013, 20.0
-    t = np.arange(512) * INTERVAL - onset - source.ONSET_LAG / frequency
+    t = np.arange(512) * INTERVAL - onset - WAVELETS["ricker"].lag / frequency
     a = (np.pi * frequency * t) ** 2
     np.testing.assert_allclose(one_arrival(onset, 0.0), (1 - 2 * a) * np.exp(-a), atol=2e-5)
 
 
+def test_a_brune_wavelet_is_the_velocity_of_his_causal_source():
+    frequency, onset = 10.0, 0.5
+    spectrum, f = np.fft.rfft(one_arrival(onset, 0.0, frequency, "brune")), np.fft.rfftfreq(512, INTERVAL)
+    delay = onset + WAVELETS["brune"].lag / frequency
+    r = f / frequency
+    # s exp(-s) with s = 2 pi f_c t has the spectrum 1 / (1 + i r)^2, and i r is the derivative.
+    expected = 1j * r / (1 + 1j * r) ** 2 * np.exp(-((r / 2.5) ** 4)) * np.exp(-2j * np.pi * f * delay)
+    scale = np.abs(spectrum).max() / np.abs(expected).max()
+    np.testing.assert_allclose(spectrum[1:], scale * expected[1:], atol=0.01 * scale)
+
+
+def test_an_ormsby_wavelet_is_flat_between_its_corners():
+    spectrum = np.abs(np.fft.rfft(one_arrival(0.5, 0.0, 20.0, "ormsby")))
+    f = np.fft.rfftfreq(512, INTERVAL)
+    flat = spectrum[(f > 11) & (f < 27)]
+    np.testing.assert_allclose(flat, flat.mean(), rtol=0.03)
+    at_middle_of_the_ramp = np.interp(7.5, f, spectrum) / flat.mean(), np.interp(34.0, f, spectrum) / flat.mean()
+    np.testing.assert_allclose(at_middle_of_the_ramp, 0.5, atol=0.05)
+    assert spectrum[f > 42].max() < 0.02 * flat.mean()
+
+
+@pytest.mark.parametrize("kind", WAVELETS)
 @pytest.mark.parametrize("frequency", [12.0, 20.0, 35.0])
 @pytest.mark.parametrize("t_star", [0.0, 0.01, 0.05, 0.15])
-def test_onset_is_causal_and_the_duration_holds_the_arrival(frequency, t_star):
+def test_onset_is_causal_and_the_duration_holds_the_arrival(kind, frequency, t_star):
     onset = 0.6
-    energy = one_arrival(onset, t_star, frequency) ** 2
+    energy = one_arrival(onset, t_star, frequency, kind) ** 2
     t = np.arange(512) * INTERVAL
     assert energy[t < onset].sum() < 0.01 * energy.sum()
-    end = onset + source.duration(frequency, jnp.array(t_star))
+    end = onset + source.duration(source.Pulse((kind,), 0, frequency), jnp.array(t_star))
     assert energy[(t >= onset) & (t <= end)].sum() > 0.9 * energy.sum()
+
+
+@pytest.mark.parametrize("kind", WAVELETS)
+def test_nothing_is_computed_where_a_wavelet_has_nothing(kind):
+    frequency = 15.0
+    whole = one_arrival(0.5, 0.01, frequency, kind)
+    part = one_arrival(0.5, 0.01, frequency, kind, highest=frequency * WAVELETS[kind].end)
+    np.testing.assert_allclose(part, whole, atol=2e-3 * np.abs(whole).max())
 
 
 def test_attenuation_falls_as_exp_minus_pi_f_t_star():
@@ -86,16 +143,36 @@ def test_attenuation_falls_as_exp_minus_pi_f_t_star():
     np.testing.assert_allclose((spectra[1] / spectra[0])[band], np.exp(-np.pi * f[band] * 0.02), rtol=0.02)
 
 
+def test_a_gauge_averages_over_the_time_a_wave_takes_across_it():
+    gauge = 0.024  # s: six samples
+    point = one_arrival(0.5, 0.01)
+    mean = np.mean([one_arrival(0.5 + lag, 0.01) for lag in (np.arange(60) + 0.5) / 60 * gauge - gauge / 2], axis=0)
+    np.testing.assert_allclose(one_arrival(0.5, 0.01, gauge=np.array([gauge])), mean, atol=1e-3)
+    assert np.abs(mean - point).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", WAVELETS)
 @pytest.mark.parametrize("onset", [-3.0, -0.8, 2.05, 2.9, 3.2, 7.0])
-def test_nothing_wraps_around(onset):
-    assert np.abs(one_arrival(onset, 0.02)).max() == 0.0
+def test_nothing_wraps_around(kind, onset):
+    assert np.abs(one_arrival(onset, 0.02, kind=kind)).max() == 0.0
 
 
+@pytest.mark.parametrize("kind", WAVELETS)
 @pytest.mark.parametrize("onset", [-0.05, 1.98])
-def test_an_arrival_cut_by_the_window_keeps_its_own_side(onset):
-    trace = np.abs(one_arrival(onset, 0.02))
+def test_an_arrival_cut_by_the_window_keeps_its_own_side(kind, onset):
+    trace = np.abs(one_arrival(onset, 0.02, kind=kind))
     far = trace[256:] if onset < 0 else trace[:256]
-    assert far.max() < 1e-3 * trace.max()
+    assert far.max() < (1e-3 if kind == "ricker" else 1e-2) * trace.max()
+
+
+def test_an_event_has_one_of_the_wavelets():
+    kinds = tuple(WAVELETS)
+    for which, kind in enumerate(kinds):
+        pulse = source.Pulse(kinds, jnp.array(which), 20.0)
+        arguments = np.ones(1), np.array([0.5]), np.array([0.01])
+        np.testing.assert_allclose(
+            source.arrivals(*arguments, pulse, 512, INTERVAL)[0], one_arrival(0.5, 0.01, kind=kind), atol=1e-5
+        )
 
 
 def test_fast_length():
