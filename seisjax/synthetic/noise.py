@@ -77,7 +77,7 @@ def background(
         traces += transform(bands, len(places), grid)[:, :num_samples]
     for products in (platform(keys[4], what, places, grid), bursts(keys[5], what, len(places), grid)):
         if products is not None:
-            traces += products.receivers @ products.time
+            traces += jnp.matmul(products.receivers, products.time, precision="highest")  # not TF32 on a GPU
     return spikes(spike_key, what, traces, interval)
 
 
@@ -110,7 +110,8 @@ def coloured(key: jax.Array, what: Noise, places: np.ndarray, grid: Grid) -> Ban
         shape *= -jnp.expm1(-((f / what.low_cut) ** 4))
     parts = jax.random.normal(normal_key, (2, len(places), len(f)))
     if what.correlation_length > 0:
-        parts = jnp.einsum("rs,psf->prf", covariance_factor(places, what.correlation_length), parts)
+        factor = covariance_factor(places, what.correlation_length)
+        parts = jnp.einsum("rs,psf->prf", factor, parts, precision="highest")
     return Band(1, level * _unit(shape * jax.lax.complex(*parts), grid))
 
 
@@ -187,7 +188,7 @@ def platform(key: jax.Array, what: Noise, places: np.ndarray, grid: Grid) -> Pro
     count = what.platform_harmonics
     draw_key, phase_key, rate_key, size_key = jax.random.split(key, 4)
     side, away, speed, lowest, level = draw(
-        draw_key, (0.0, 2 * np.pi), what.platform_distance, what.water_speed, what.platform_tone, what.platform_level
+        draw_key, (0.0, 2 * np.pi), what.platform_distance, what.platform_speed, what.platform_tone, what.platform_level
     )
     phase, slow_phase = jax.random.uniform(phase_key, (2, count))  # in cycles
     rate = draw(rate_key, *[what.platform_modulation_rate] * count)

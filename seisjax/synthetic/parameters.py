@@ -113,12 +113,13 @@ class Noise:
 
     water_level: Range = (0.0, 0.0)  # rms of waves through the water from about one side
     water_band: Range = (8.0, 30.0)  # Hz
-    water_speed: Range = (1480.0, 1500.0)  # m/s, the platform's waves too
+    water_speed: Range = (1480.0, 1500.0)  # m/s
     water_spread: float = 15.0  # standard deviation of their directions about the common one, degrees
     water_waves: int = 6  # plane waves
 
     platform_level: Range = (0.0, 0.0)  # rms over the array of a platform's or vessel's tones, which fall off as 1/R
     platform_distance: Range = (500.0, 5000.0)  # from the array's middle, in any direction, m
+    platform_speed: Range = (1480.0, 1500.0)  # of its waves, m/s
     platform_tone: Range = (6.0, 14.0)  # lowest tone (blade rate), Hz
     platform_harmonics: int = 4  # tones, at whole multiples of the lowest
     platform_modulation: float = 0.3  # depth of the tones' slow amplitude modulation
@@ -280,7 +281,8 @@ def _check_noise(noise: Noise, nyquist: float) -> None:
         holds = level[1] == 0 or highest < nyquist
         _require(holds, f"noise.{name}", value, f"reaches Nyquist ({nyquist:g} Hz); lower it or sampling_interval")
         _require(value[0] > 0, f"noise.{name}", value, "must be positive")
-    for name in ("swell_speed", "water_speed", "interference_speed", "interference_distance", "burst_duration"):
+    speeds = ("swell_speed", "water_speed", "platform_speed", "interference_speed")
+    for name in (*speeds, "interference_distance", "burst_duration"):
         _require(getattr(noise, name)[0] > 0, f"noise.{name}", getattr(noise, name), "must be positive")
 
 
@@ -354,7 +356,9 @@ _LAND = replace(
     sampling_interval=0.004,
     p=Medium(speed=(1800.0, 2600.0), gradient=(0.4, 0.8), quality=(60.0, 150.0)),
     s=Medium(speed=(700.0, 1200.0), gradient=(0.3, 0.5), quality=(30.0, 80.0)),
-    noise=replace(REALISTIC_NOISE, water_level=(0.0, 0.0), interference_level=(0.0, 0.0)),
+    noise=replace(
+        REALISTIC_NOISE, water_level=(0.0, 0.0), interference_level=(0.0, 0.0), platform_speed=(400.0, 1500.0)
+    ),
     first_arrival=(0.02, 0.4),
 )
 

@@ -45,11 +45,11 @@ def test_shares_of_dead_and_flipped_receivers():
 def test_bad_traces_have_their_own_noise_and_others_none():
     background = jnp.ones((4000, 200))
     spoiled = jax.jit(lambda key: effects.spoiled(Traces(bad=0.02), background, 0.5, key))
-    added = np.stack([spoiled(key) for key in jax.random.split(jax.random.key(0), 5)]) - 1.0
+    added = np.stack([np.asarray(spoiled(key)) for key in jax.random.split(jax.random.key(0), 5)]) - 1.0
     bad = np.any(added, axis=-1)
     assert bad.mean() == pytest.approx(0.02, abs=0.005)
     assert added[bad].std() == pytest.approx(8.0 * 0.5, rel=0.02)
-    assert abs(np.corrcoef(added[bad][:20])[~np.eye(20, dtype=bool)]).mean() < 0.1
+    assert np.abs(np.corrcoef(added[bad][:20]) - np.eye(20)).mean() < 0.1
     assert not np.array_equal(bad[0], bad[1])
 
 

@@ -114,7 +114,7 @@ def test_a_platform_hums_in_tones_that_fall_off_with_distance():
         platform_harmonics=3,
         platform_distance=(500.0, 500.0),
         platform_modulation_rate=(0.5, 0.5),
-        water_speed=(1490.0, 1490.0),
+        platform_speed=(1490.0, 1490.0),
     )
     traces = draws(what, PLANE, 8, num_samples=2000)
     f, power = power_spectrum(traces)
@@ -142,7 +142,7 @@ def test_a_platforms_tones_have_moveout_and_a_slow_modulation():
         platform_distance=(9e5, 9e5),  # so far that waves are plane
         platform_modulation=0.5,
         platform_modulation_rate=(0.5, 0.5),
-        water_speed=(1490.0, 1490.0),
+        platform_speed=(1490.0, 1490.0),
     )
     traces = draws(what, LINE, 40, num_samples=2000)
     k, peaks = wavenumbers(traces, 10.0)
