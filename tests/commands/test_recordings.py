@@ -41,7 +41,7 @@ def make_panels(path: Path) -> Path:
 def make_recording(path: Path, receivers: int, samples: int, interval: float = 4.0) -> Path:
     """Noise with a burst in its middle, a gap, and a dead receiver."""
     amplitude = np.random.default_rng(1).normal(size=(receivers, samples)).astype(np.float32)
-    amplitude[:, samples // 2 : samples // 2 + 6] += 8 * np.cos(np.arange(6))
+    amplitude[:, samples // 2 : samples // 2 + 6] += 8 * np.cos(np.arange(12, 18))
     amplitude[0, 2:5] = np.nan
     axes = [Axis("receiver", np.arange(receivers)), Axis("time", np.arange(samples) * interval, "ms")]
     names = [f"XX.{i}..HHZ" for i in range(receivers)]
@@ -68,8 +68,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config.data.split_gap = 0
     config.model.base_features, config.model.levels, config.model.num_classes = 4, 3, 2
     config.optimizer.warmup_steps, config.optimizer.learning_rate = 2, 1e-2
-    config.train.num_steps, config.train.evaluate_every, config.train.checkpoint_every = 20, 20, 20
-    config.train.log_every, config.train.figures = 10, False
+    config.train.num_steps, config.train.evaluate_every, config.train.checkpoint_every = 80, 80, 80
+    config.train.log_every, config.train.figures = 40, False
     config.mesh.data = 1
     train(config, place / "run", "train")
     return place / "run"
@@ -88,7 +88,7 @@ def probability(volume: Volume) -> np.ndarray:
     return volume.read("pred_probability", Box.whole(info.shape)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("receivers", "samples"), [(8, 100), (5, 100), (12, 20), (3, 20)])
+@pytest.mark.parametrize(("receivers", "samples"), [(5, 100), (12, 20), (3, 20)])
 def test_a_recording_is_predicted_whatever_its_size(run: Path, tmp_path: Path, receivers: int, samples: int):
     source = make_recording(tmp_path / "recording.zarr", receivers, samples)
     predict(run, request(source, tmp_path / "out.zarr"))

@@ -202,13 +202,13 @@ def test_bad_files_are_one_line(tmp_path: Path):
         with pytest.raises(UserError, match=f"{name}: .*{message}") as caught:
             ingest([good, tmp_path / name], tmp_path / "v.zarr", format="waveforms")
         assert "\n" not in str(caught.value)
+    late = save(tmp_path / "late.mseed", ("XX.A..HHZ", 3e7, 100, range(9)))
     with pytest.raises(UserError, match="begin .* and hardly a sample between them is recorded"):
-        late = save(tmp_path / "late.mseed", ("XX.A..HHZ", 3e7, 100, range(9)))
         ingest([good, late], tmp_path / "v.zarr")
     with pytest.raises(UserError, match="--resample=-5: must be a rate above 0"):
         ingest(good, tmp_path / "v.zarr", resample=-5.0)
+    np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
     with pytest.raises(UserError, match=r"--resample=50.0: means nothing"):
-        np.save(tmp_path / "a.npy", np.zeros((3, 4), np.float32))
         ingest(tmp_path / "a.npy", tmp_path / "v.zarr", resample=50.0)
 
 
