@@ -120,18 +120,20 @@ def read_recording(url: str, interval: float) -> np.ndarray | None:
 
 
 def load_parameters(config: str, where: str = "--config") -> Microseismic:
-    """A preset by its name, or what `get_config()` of a Python file returns. `where` is what messages call it.
+    """A preset by its name, or what `get_config()` of a Python file returns; `FILE.py:arg` hands it the argument.
 
-    Raises UserError.
+    `where` is what messages call it. Raises UserError.
     """
-    if not config.endswith(".py"):
+    path, colon, argument = config.partition(".py:")
+    path += ".py" if colon else ""
+    if not path.endswith(".py"):
         if config not in PRESETS:
             raise UserError(f"{where}={config}: no preset of this name{nearest(config, PRESETS)}, and no .py file")
         return PRESETS[config]
-    if not Path(config).is_file():
+    if not Path(path).is_file():
         raise UserError(f"{where}={config}: no such file")
     try:
-        parameters = runpy.run_path(config)["get_config"]()
+        parameters = runpy.run_path(path)["get_config"](*[argument] if colon else [])
     except UserError:
         raise
     except Exception as error:
