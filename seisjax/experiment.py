@@ -78,6 +78,7 @@ class Segmenter:
     init: Callable[[], State]
     train_step: Callable[[State, steps.Batch], tuple[State, dict[str, jax.Array]]]
     evaluate_step: Callable[[Any, Any, steps.Batch], dict[str, jax.Array]]
+    probability_step: Callable[[Any, Any, steps.Batch], dict[str, jax.Array]]  # the same, with probabilities and labels
     forward: Callable[[Any, Any, Any], jax.Array]
     prepare: Callable[[steps.Batch, Any], tuple[jax.Array, jax.Array]]
     schedule: Callable[[int], Any]
@@ -299,6 +300,11 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
             steps.make_evaluate_step(network, loss, classes),
             in_shardings=(everywhere, everywhere, batch),
             out_shardings=scores,
+        ),
+        probability_step=jax.jit(
+            steps.make_evaluate_step(network, loss, classes, probabilities=True),
+            in_shardings=(everywhere, everywhere, batch),
+            out_shardings=scores | {"probabilities": everywhere, "labels": everywhere},
         ),
         forward=jax.jit(
             steps.make_forward(network),

@@ -133,8 +133,7 @@ def _truth(request: Detection, predictions: Predictions) -> dict[str, np.ndarray
             f"--truth={request.truth}: needs a volume with a table of events (event_panel, event_first_arrival), "
             "and predictions of its panels"
         )
-    labels = np.asarray(predictions.volume.axes[0].labels)
-    return panel_events(volume, labels - int(volume.axes[0].labels[0]))
+    return panel_events(volume, np.asarray(predictions.volume.axes[0].labels))
 
 
 def _score(
@@ -144,7 +143,9 @@ def _score(
     for label in predictions.volume.axes[0].labels:
         events = [one.event for one in found if one.panel == label]
         scores.add(truth_of(table, int(label)), events, predictions.seconds)
-    return scores.result() | {"recall_by_snr": scores.recall_by_snr(SNR_EDGES)}
+    result = scores.result()
+    result["events"]["recall_by_snr"] = scores.recall_by_snr(SNR_EDGES)
+    return result
 
 
 def truth_of(table: dict[str, np.ndarray], panel: int) -> Truth:
@@ -171,7 +172,12 @@ def score_lines(scores: dict[str, Any]) -> str:
             f"places: epicentres within {counts['epicentre_error_m']:.0f} m, "
             f"depths within {counts['depth_error_m']:.0f} m (medians)"
         )
-    for bin_ in scores.get("recall_by_snr", ()):
+    if counts.get("pick_error_s") is not None:
+        lines.append(
+            f"picks: precision {text(counts['pick_precision'])}, recall {text(counts['pick_recall'])}, "
+            f"within {text(counts['pick_error_s'], 4)} s (median)"
+        )
+    for bin_ in counts.get("recall_by_snr", ()):
         low, high = bin_["snr"]
         if bin_["num_events"]:
             lines.append(f"  SNR {low:g}-{high:g}: recall {text(bin_['recall'])} of {bin_['num_events']} events")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from seisjax.commands.detect import score_lines
 from seisjax.commands.load import load
 from seisjax.commands.scoring import draw_panels, rounded, run_evaluation
 from seisjax.errors import UserError
@@ -17,14 +18,17 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
     if split not in survey.regions:
         raise UserError(f"--split={split}: data.{split} is empty in this run; choose {', '.join(survey.regions)}")
     result, (batch, predicted) = run_evaluation(
-        config, survey, run.segmenter, run.state, split, baselines=config.evaluate.baselines
+        config, survey, run.segmenter, run.state, split, baselines=config.evaluate.baselines, events=True
     )
     result["checkpoint"] = run.step
     path = workdir / f"evaluation_{split}.json"
     write_json(path, result)
     figure = workdir / folder.FIGURES / f"{split}.png"
     draw_panels(figure, survey, run.segmenter, batch, predicted, f"Split '{split}', checkpoint {run.step}")
-    return f"{_score_table(result)}\n{split}: {result['num_windows']} windows, checkpoint {run.step}, written to {path}"
+    lines = [_score_table(result)]
+    if "events" in result:
+        lines.append(score_lines(result))
+    return "\n".join([*lines, f"{split}: {result['num_windows']} windows, checkpoint {run.step}, written to {path}"])
 
 
 def _score_table(result: dict[str, Any]) -> str:

@@ -7,7 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from seisjax import metrics
 from seisjax.baselines import make_baselines
+from seisjax.commands.event_scores import event_scorer
 from seisjax.config import Experiment
 from seisjax.conventions import IGNORE, VERTICAL_AXES
 from seisjax.data import GridWindows, evaluation_batches
@@ -20,11 +22,19 @@ from seisjax.training.step import Batch
 
 
 def run_evaluation(
-    config: Experiment, survey: Survey, segmenter: Segmenter, state: State, split: str, *, baselines: bool
+    config: Experiment,
+    survey: Survey,
+    segmenter: Segmenter,
+    state: State,
+    split: str,
+    *,
+    baselines: bool,
+    events: bool = False,
 ) -> tuple[dict[str, Any], tuple[Batch, jax.Array]]:
     """The network's scores on a split, and its first batch with the predicted classes.
 
-    `baselines`: score trivial predictors beside it.
+    `baselines`: score trivial predictors beside it. `events`: where the split's windows are panels whose events are
+    known, also score the events that are found in them.
     """
     source = split_source(config, survey, split)
     batches = evaluation_batches(
@@ -37,22 +47,33 @@ def run_evaluation(
     )
     params = averaged(state)
     shown: list[tuple[Batch, jax.Array]] = []
+    scorer = event_scorer(config, survey, split) if events else None
+    step = segmenter.probability_step if scorer else segmenter.evaluate_step
+    waiting: list[tuple[jax.Array, jax.Array]] = []  # scored one batch late, so that the device always has work
 
     def evaluate_step(batch: Batch) -> dict[str, jax.Array]:
-        output = segmenter.evaluate_step(params, state["rest"], batch)
+        output = step(params, state["rest"], batch)
         if not shown:
             shown.append((batch, output["classes"]))
+        if scorer:
+            waiting.append((output.pop("probabilities"), output.pop("labels")))
+            if len(waiting) > 1:
+                scorer.add(*waiting.pop(0))
         return output
 
+    soft = survey.label_scale > 0  # such labels have no boundaries, and their array no classes to predict from
     common = {
         "num_classes": num_classes(config),
-        "boundaries": survey.volume.axes[-1].name in VERTICAL_AXES,
+        "boundaries": survey.volume.axes[-1].name in VERTICAL_AXES and not soft,
     }
     try:
         scores = evaluate_batches(batches, evaluate_step, num_windows=len(source), **common)
     finally:
         batches.close()
-    if baselines:
+    if scorer:
+        scorer.add(*waiting.pop())
+        scores |= scorer.result()
+    if baselines and not soft:
         predictors = make_baselines(
             survey.volume, config.data.labels, survey.regions["train"], survey.regions[split], common["num_classes"]
         )
@@ -81,7 +102,7 @@ def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, batch: Batch, 
     images = segmenter.network.inputs(batch["image"])
     figures.panels(
         path,
-        *cropped(survey, images, batch["labels"], classes),
+        *cropped(survey, images, metrics.as_classes(batch["labels"], survey.label_scale), classes),
         axes_names=[axis.name for axis in survey.volume.axes],
         class_names=survey.class_names,
         title=title,

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from seisjax.detection.picks import Picks
+
 TOLERANCE = 0.2  # s between a detection and the first arrival of the event that it finds
 
 
@@ -142,6 +144,50 @@ class EventScores:
             count = int(inside.sum())
             bins.append({"snr": [low, high], "num_events": count, "recall": _ratio(int(found[inside].sum()), count)})
         return bins
+
+
+class PickScores:
+    """Counts over panels that add up to the scores of single picks, against those that the labels hold."""
+
+    _BINS = 2000  # of the distribution of errors, so that memory does not grow
+
+    def __init__(self, tolerance: float = TOLERANCE):
+        self.tolerance = tolerance
+        self.num_true = self.num_found = 0
+        self._errors = np.zeros(self._BINS, np.int64)
+
+    def add(self, truth: Picks, found: Picks) -> None:
+        """Take in the picks of one panel. Those on one receiver that are each other's nearest may match."""
+        self.num_true += truth.number
+        self.num_found += found.number
+        if not truth.number or not found.number:
+            return
+        low = min(truth.time.min(), found.time.min())
+        stride = max(truth.time.max(), found.time.max()) - low + 2 * self.tolerance
+        a, b = (np.sort(picks.receiver * stride + picks.time - low) for picks in (truth, found))
+        nearest_b, nearest_a = _nearest(a, b), _nearest(b, a)
+        mutual = nearest_a[nearest_b] == np.arange(len(a))
+        error = np.abs(b[nearest_b] - a)[mutual]
+        place = (error[error <= self.tolerance] / self.tolerance * self._BINS).astype(np.int64)
+        self._errors += np.bincount(np.minimum(place, self._BINS - 1), minlength=self._BINS)
+
+    def result(self) -> dict[str, Any]:
+        """`pick_precision`, `pick_recall`, and `pick_error_s`, the median distance; None where not defined."""
+        matched = int(self._errors.sum())
+        middle = int(np.searchsorted(np.cumsum(self._errors), matched / 2))
+        return {
+            "pick_precision": _ratio(matched, self.num_found),
+            "pick_recall": _ratio(matched, self.num_true),
+            "pick_error_s": (middle + 0.5) / self._BINS * self.tolerance if matched else None,
+        }
+
+
+def _nearest(values: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Position in `among` (sorted) of what is nearest to each value."""
+    right = np.clip(np.searchsorted(among, values), 1, max(len(among) - 1, 1))
+    right = np.minimum(right, len(among) - 1)
+    left = np.maximum(right - 1, 0)
+    return np.where(values - among[left] <= among[right] - values, left, right)
 
 
 def _ratio(part: float, whole: float) -> float | None:

@@ -147,14 +147,21 @@ def make_train_step(
 
 
 def make_evaluate_step(
-    network: Network, loss: Loss, num_classes: int
+    network: Network, loss: Loss, num_classes: int, *, probabilities: bool = False
 ) -> Callable[[Any, Any, Batch], dict[str, jax.Array]]:
-    """The function (params, rest, batch) -> loss `numerators` and `denominators`, `confusion`, predicted `classes`."""
+    """The function (params, rest, batch) -> loss `numerators` and `denominators`, `confusion`, predicted `classes`.
+
+    probabilities: also `probabilities` (B, *window, classes) float16, NaN where there is no data, and the `labels`.
+    """
 
     def step(params: Any, rest: Any, batch: Batch) -> dict[str, jax.Array]:
         logits = network.logits(params, rest, network.inputs(batch["image"]))
         classes = metrics.predict_classes(logits)
-        return {
+        extra = {}
+        if probabilities:
+            known = jnp.where(jnp.isfinite(batch["image"]), metrics.probabilities(logits), jnp.nan)
+            extra = {"probabilities": known.astype(jnp.float16), "labels": batch["labels"]}
+        return extra | {
             "numerators": jnp.stack(loss.numerators(logits, batch["labels"])),
             "denominators": jnp.stack(loss.denominators(batch["labels"])),
             "confusion": metrics.confusion_matrix(classes, batch["labels"], num_classes),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seisjax.detection.matching import EventScores, Truth, match_times
+from seisjax.detection.matching import EventScores, PickScores, Truth, match_times
+from seisjax.detection.picks import Picks
 
 optimize = pytest.importorskip("scipy.optimize")
 TIMES = st.lists(st.integers(0, 40), max_size=6)
@@ -58,3 +59,23 @@ def test_scores_that_mean_nothing_are_none():
     result = EventScores().result()
     assert result["event_precision"] is result["event_recall"] is result["onset_error_s"] is None
     assert result["false_alarms_per_hour"] is None
+
+
+def picks(receivers, times) -> Picks:
+    ones = np.ones(len(times), np.float32)
+    return Picks(np.array(receivers, np.int32), np.array(times, float), ones, ones, ones.astype(np.int8))
+
+
+def test_picks_match_on_their_own_receiver_alone():
+    scores = PickScores(tolerance=0.2)
+    scores.add(picks([0, 0, 1, 2], [1.0, 3.0, 1.0, 1.0]), picks([0, 0, 1, 3], [1.05, 1.1, 0.9, 1.0]))
+    scores.add(picks([0], [2.0]), picks([0], [2.5]))
+    scores.add(picks([], []), picks([4], [2.5]))
+    result = scores.result()
+    assert result["pick_precision"] == 2 / 6
+    assert result["pick_recall"] == 2 / 5
+    assert 0.05 <= result["pick_error_s"] <= 0.1001
+
+
+def test_pick_scores_that_mean_nothing_are_none():
+    assert set(PickScores().result().values()) == {None}
