@@ -2,20 +2,34 @@
 
 import importlib.util
 
+import numpy as np
 import pytest
+from absl import flags
+
+from seisjax.geometry import Box
+from seisjax.volumes import open_volume
 
 
 @pytest.fixture
-def stream_memory(repository):
-    spec = importlib.util.spec_from_file_location("stream_memory", repository / "benchmarks" / "stream_memory.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark_module(repository):
+    """Imports a benchmark by its name; its flags are forgotten at the end, for others have flags of the same names."""
+    before = set(flags.FLAGS)
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, repository / "benchmarks" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
 
 
-def test_stream_memory_measures_a_volume_of_links(stream_memory, tmp_path):
+def test_stream_memory_measures_a_volume_of_links(benchmark_module, tmp_path):
+    stream_memory = benchmark_module("stream_memory")
     path = stream_memory.build_volume(tmp_path, 0.001, [16, 16, 32], [8, 8, 16], distinct=2)
     shards = [file for file in (tmp_path / "logical.zarr" / "amplitude" / "c").rglob("*") if file.is_file()]
     assert len(shards) >= 27
@@ -24,3 +38,39 @@ def test_stream_memory_measures_a_volume_of_links(stream_memory, tmp_path):
     assert result["logical_gigabytes"] == pytest.approx(0.001, rel=0.5)
     assert result["bytes_read"] > result["bytes_used"] > 0
     assert "windows/s" in stream_memory.report(result)
+
+
+@pytest.fixture
+def panels_preset(tmp_path):
+    path = tmp_path / "tiny.py"
+    path.write_text(
+        "from dataclasses import replace\n"
+        "from seisjax.synthetic.parameters import QUICKSTART, ReceiverArray, WHITE_NOISE\n\n"
+        "def get_config():\n"
+        "    array = ReceiverArray(lines=2, stations=7)\n"
+        "    return replace(QUICKSTART, array=array, num_samples=96, noise=WHITE_NOISE)\n"
+    )
+    return str(path)
+
+
+def test_stream_panels_measures_made_and_stored_panels(benchmark_module, panels_preset, tmp_path):
+    module = benchmark_module("stream_panels")
+    url = module.build_volume(tmp_path, panels_preset, 1e-4, distinct=3)
+    shards = [file for file in (tmp_path / "logical.zarr" / "amplitude" / "c").rglob("*") if file.is_file()]
+    assert len(shards) == 19
+    assert len({file.stat().st_ino for file in shards}) == 3
+    few, volume = (open_volume(tmp_path / name) for name in ("few.zarr", "logical.zarr"))
+    last = Box((18, 0, 0), (1, 14, 96))
+    np.testing.assert_array_equal(volume.read_amplitude(last), few.read_amplitude(Box((0, 0, 0), (1, 14, 96))))
+    for source in (url, f"synthetic:{panels_preset}?examples=19"):
+        result = module.drive(source, 0.02, 0.4, batch_size=2, threads=2, prefetch=2, cache=16)
+        assert result["panels"] > 0
+        assert result["notes"]
+        assert "panels/s" in module.report(result)
+
+
+def test_synthesis_speed_measures_panels(benchmark_module, panels_preset):
+    module = benchmark_module("synthesis_speed")
+    results = [module.measure(panels_preset, where, 2) for where in ("host", "device")]
+    assert all(result["panels_per_minute"] > 0 for result in results)
+    assert "14 x 96" in module.report(results)
