@@ -66,10 +66,9 @@ def ingest_part(
 ) -> Volume | None:
     """Make the volume `output` of a survey, or a part of it.
 
-    `open_reader` says what is read, and what the options from `format` to `resample` mean.
-    `labels` is a survey on the same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below
-    len(class_names) where names are given. Without inputs the volume holds labels alone. A volume as input hands on its
-    labels too.
+    `open_reader` says what is read, and what the options from `format` to `resample` mean. `labels` is a survey on the
+    same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below len(class_names) where
+    names are given. Without inputs the volume holds labels alone. A volume as input hands on its labels too.
     Samples are stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the
     source is not made of whole numbers that fit, found in a first pass over the data, and the error is recorded;
     float16 must hold every sample. Cells without a trace and dead traces are masked. NaN and Inf stay in the volume
@@ -94,10 +93,9 @@ def ingest_part(
         survey = Survey(reader, label_sets, dtype, sections)
         survey.lay_out(chunk, shard)
         check_free(str(local_path(str(output)) or output), overwrite)
-        wanted = {**options, "input": _signature(paths), "labels": _signature([str(labels)] if labels else [])}
-        wanted |= {"stations": _signature([stations] if stations else [])}
+        wanted = {**options, "input": _signature(paths), "labels": _signature([labels])}
         wanted |= {"dtype": dtype, "chunk": survey.chunk, "shard": survey.shard, "sections": list(sections)}
-        wanted |= {"label_name": label_name, "class_names": list(class_names)}
+        wanted |= {"label_name": label_name, "class_names": list(class_names), "stations": _signature([stations])}
         work = _Work(str(output), wanted, num_processes, process_id, overwrite, progress, say)
         stack.callback(work.release)
         try:
@@ -167,10 +165,10 @@ def _check_same_grid(axes: Sequence[Axis], labels: SurveyReader) -> None:
             )
 
 
-def _signature(paths: Sequence[str]) -> list[Any]:
+def _signature(paths: Sequence[str | Path | None]) -> list[Any]:
     """What tells whether files are those of an earlier start: name, size and time of change where they are local."""
     found: list[Any] = []
-    for path in paths:
+    for path in map(str, filter(None, paths)):
         local = local_path(path)
         if local is None or not local.exists():
             found.append(path)

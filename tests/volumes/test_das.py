@@ -1,5 +1,6 @@
 """Fibre-optic recordings: what dascore reads, as channels by time."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,11 @@ def test_real_recordings(real_data: Path, tmp_path: Path, name: str):
     expected = (times - times[0]) / np.timedelta64(1, "ms")
     np.testing.assert_allclose(volume.axes[1].labels, expected, atol=1e-5)
     assert volume.attributes["start_time"].startswith(str(times[0])[:26])
+
+
+def test_without_dascore_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = save(tmp_path / "a.h5", np.ones((9, 3), np.float32))
+    monkeypatch.setitem(sys.modules, "dascore", None)
+    with pytest.raises(UserError, match=r"pip install 'seisjax\[das\]'"):
+        open_reader([str(path)], format="das")
+    assert detect_format(str(path)) == "hdf5"

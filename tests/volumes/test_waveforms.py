@@ -1,6 +1,7 @@
 """Records of networks: what obspy reads, on one grid of times."""
 
 import gzip
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,29 @@ def test_traces_without_samples_and_files_without_traces_are_one_line(tmp_path: 
     monkeypatch.setattr(obspy, "read", lambda *_, **__: obspy.Stream())
     with pytest.raises(UserError, match=r"a\.mseed: holds no trace; leave the file out"):
         ingest(path, tmp_path / "v.zarr")
+
+
+def test_without_obspy_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = save(tmp_path / "a.mseed", ("XX.A..HHZ", 0, 100, range(9)))
+    monkeypatch.setitem(sys.modules, "obspy", None)
+    with pytest.raises(UserError, match=r"pip install 'seisjax\[passive\]'"):
+        ingest(path, tmp_path / "v.zarr")
+
+
+def test_seg2_channels_are_numbered_as_they_stand_in_their_file(tmp_path: Path):
+    folder = Path(obspy.__file__).parent / "io" / "seg2" / "tests" / "data"
+    path = folder / "20130107_103041000.CET.3c.cont.0.seg2.gz"
+    if not path.exists():
+        pytest.skip("this obspy came without its example files")
+    volume = ingest(path, tmp_path / "v.zarr")
+    assert volume.attributes["receiver_names"] == ["0001", "0002", "0003"]
+    with pytest.warns(UserWarning, match="SEG2"):
+        stream = obspy.read(str(path))
+    np.testing.assert_array_equal(amplitude(volume), [trace.data.astype(np.float32) for trace in stream])
+    table = tmp_path / "geophones.csv"
+    table.write_text("name,x,y,z\n2,20,0,0\n1,10,0,0\n3,30,0,0\n")
+    placed = ingest(path, tmp_path / "placed.zarr", stations=str(table))
+    np.testing.assert_array_equal(placed.read("receiver_x", Box.whole((3,))), [20, 10, 30])
 
 
 @pytest.mark.real_data
