@@ -62,7 +62,7 @@ def panel_generator(
     """A function (seed, index) -> Panel, to be jitted, and vmapped over `index`.
 
     receivers: their origin near the array, for places are float32 inside. recording: noise that was recorded at the
-    panels' sampling interval, float32 (receiver, sample): where it is given, panels' noise is cut from it.
+    panels' sampling interval, float32 (receiver, sample), NaN in gaps; `parameters.noise` says what becomes of it.
     Raises UserError where sources may lie above receivers, or a speed may fall below 0.
     """
     check_depths(parameters, receivers.places)
@@ -126,7 +126,8 @@ def simulate(
     factor = jnp.where(present, snr * rms / jnp.where(peak > 0, peak, 1.0), 0.0)
     first = jnp.min(jnp.where(alive | ~jnp.any(alive), waves.onset[0], jnp.inf))
     size = jnp.where(present, jnp.log10(jnp.where(present, factor, 1.0)), 0.0)
-    event = Event(present, waves.origin_time, *waves.place, jnp.where(present, snr, 0.0), first, size)
+    x, y, z = waves.place
+    event = Event(present, waves.origin_time, x, y, z, jnp.where(present, snr, 0.0), first, size)
     background = spoiled(parameters.traces, background, rms, bad_key)
     return Record(factor * signal, background, waves.onset, waves.duration, alive, event)
 

@@ -58,9 +58,11 @@ def background(
 ) -> jax.Array:
     """Noise of all kinds whose level may exceed 0: float32 (receiver, sample).
 
-    places (receiver, 3) in m, interval in s. `recording` (receiver, sample) comes from `recorded.prepared`; without
-    one, `what.recording` has no effect. A receiver of it that recorded nothing stays 0.
+    places (receiver, 3) in m, interval in s. `recording` (receiver, sample), where `what.recording` names one, comes
+    from `recorded.prepared`; where a receiver of it recorded nothing, it adds 0. Raises UserError where it is missing.
     """
+    if what.recording and recording is None:
+        raise UserError(f"noise.recording={what.recording}: was not read; hand its samples to the generator")
     grid = time_grid(num_samples, interval)
     shape = (len(places), num_samples)
     draw_key, recorded_key, spike_key, *keys = jax.random.split(key, 9)

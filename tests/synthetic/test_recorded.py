@@ -113,3 +113,8 @@ def test_noise_that_resembles_a_recording_has_its_covariance_in_space_and_time(l
 def test_recordings_that_do_not_serve_are_refused(recording, message):
     with pytest.raises(UserError, match=f"noise.recording=own.zarr: .*{message}"):
         recorded.prepared(OWN, recording, 6, 200)
+
+
+def test_a_recording_that_was_not_read_is_missed():
+    with pytest.raises(UserError, match="noise.recording=own.zarr: was not read"):
+        noise.background(OWN, PLACES, 200, INTERVAL, jax.random.key(0))
