@@ -22,6 +22,8 @@ class Data:
     synthesis: str = "host"  # where a synthetic: volume's panels are made: the "host", or the "device" that trains
     labels: str = ""  # name of the label array: the store's labels_<name>
     labels_volume: str = ""  # URL of the volume that holds the labels, on the same axes; empty: data.volume
+    label_scale: int = -1  # labels are so many times the probability of class 1 (Gaussian onset labels; with
+    # model.num_classes=1); 0: labels are classes; -1: as the label array's attribute label_scale says, else classes
     window: tuple[int, ...] = ()  # samples along each axis of the volume; a side of 1 makes a section
     pad_to: tuple[int, ...] = ()  # sides that windows are padded to at their end; empty: the next multiple of
     # 2^(model.levels-1), and 1 for a side of 1
@@ -183,6 +185,7 @@ _CHOICES = {
 _LOSSES = ("cross_entropy", "focal", "dice", "generalized_dice")
 _AT_LEAST = {
     "data.batch_size": 1,
+    "data.label_scale": -1,
     "data.split_gap": -1,
     "data.overhang": 0,
     "data.agc": 0,
@@ -234,6 +237,7 @@ _BELOW = {
     "augment.trace_dropout": 1,
     "model.dropout": 1,
     "model.num_classes": 255,
+    "data.label_scale": 255,
     "optimizer.average": 1,
     "predict.overlap": 1,
 }

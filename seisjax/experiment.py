@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from seisjax import losses, sharding
 from seisjax.augment import Augmentation
 from seisjax.config import Experiment
-from seisjax.conventions import INITIALISE, SPACE
+from seisjax.conventions import INITIALISE, LABELS_PREFIX, SPACE
 from seisjax.data import (
     GeneratedBatches,
     GridWindows,
@@ -45,13 +45,17 @@ _MOST_GENERATED = 200  # panels of a virtual volume that baselines may ask for
 
 @dataclass(frozen=True)
 class Survey:
-    """The data of an experiment: volume, splits as boxes, the window and its padded sides, class names."""
+    """The data of an experiment: volume, splits as boxes, the window and its padded sides, class names.
+
+    label_scale: labels are so many times the probability of class 1; 0: they are classes.
+    """
 
     volume: Volume
     regions: dict[str, tuple[Box, ...]]
     window: Shape
     padded: Shape
     class_names: list[str]
+    label_scale: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,13 @@ def open_survey(config: Experiment) -> Survey:
     )
     _check_generated(volume, config, regions)
     check_labelled(volume, data.labels, regions)
-    _check_classes(volume, config)
+    scale = _label_scale(volume, config)
+    _check_classes(volume, config, scale)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
     if volume.axes[-1].name in data.directions:
         _check_horizontal(config, volume.axes[-1].name)
-    return Survey(volume, regions, tuple(data.window), _padded(config), volume.class_names(data.labels))
+    return Survey(volume, regions, tuple(data.window), _padded(config), volume.class_names(data.labels), scale)
 
 
 def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tuple[Box, ...]]) -> None:
@@ -207,15 +212,41 @@ def _padded(config: Experiment) -> Shape:
     return config.data.pad_to or padded_window(config.data.window, 2 ** (config.model.levels - 1))
 
 
-def _check_classes(volume: Volume, config: Experiment) -> None:
+def _label_scale(volume: Volume, config: Experiment) -> int:
+    """What labels are to be divided by for probabilities: as the config says, or else the label array; 0: classes."""
+    data = config.data
+    if data.label_scale >= 0:
+        return data.label_scale
+    return int(volume.arrays[LABELS_PREFIX + data.labels].attributes.get("label_scale", 0))
+
+
+def _check_classes(volume: Volume, config: Experiment, label_scale: int) -> None:
     classes = num_classes(config)
     histogram = volume.label_index(config.data.labels).histogram
     highest = max((int(k) for k in np.flatnonzero(histogram)), default=0)
-    if highest >= classes:
+    if label_scale:
+        _check_soft(config, label_scale, highest)
+    elif highest >= classes:
         raise UserError(
             f"{config.data.volume}: labels '{config.data.labels}' hold class {highest}, model.num_classes="
             f"{config.model.num_classes} knows 0 to {classes - 1}; set model.num_classes={highest + 1}"
         )
+
+
+def _check_soft(config: Experiment, label_scale: int, highest: int) -> None:
+    """Raise UserError where labels are to be probabilities and an option needs classes, or one is above 1."""
+    classes, weighting = config.model.num_classes, config.loss.class_weighting
+    for setting, wrong, instead in (
+        (f"data.label_scale={label_scale}", highest > label_scale, f"one is {highest}; set data.label_scale={highest}"),
+        (f"model.num_classes={classes}", classes != 1, "set model.num_classes=1"),
+        ("data.sampling='balanced'", config.data.sampling == "balanced", "set data.sampling='uniform'"),
+        (f"loss.class_weighting='{weighting}'", weighting != "none", "set loss.class_weights"),
+        ("loss.boundary_weight", config.loss.boundary_weight > 0, "set loss.boundary_weight=0"),
+    ):
+        if wrong:
+            raise UserError(
+                f"{setting}: labels '{config.data.labels}' are {label_scale} times a probability; {instead}"
+            )
 
 
 def make_mesh(config: Experiment, survey: Survey, batch_size: int) -> Mesh:
@@ -255,7 +286,7 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
     """Build the network and jit its functions over the mesh. Nothing is computed yet."""
     key = jax.random.key(config.seed)
     init_parameters, network = _make_network(config, survey, fit)
-    loss = _make_loss(config, fit)
+    loss = _make_loss(config, fit, survey.label_scale)
     schedule, optimizer = _make_optimizer(config)
     augmentation = make_augmentation(config, survey)
     classes, average = num_classes(config), config.optimizer.average
@@ -347,7 +378,7 @@ def _make_normalization(config: Experiment, fit: Fit) -> Normalization:
     return Normalization(data.normalization, center, scale, data.robust, data.agc, data.clip)
 
 
-def _make_loss(config: Experiment, fit: Fit) -> losses.Loss:
+def _make_loss(config: Experiment, fit: Fit, label_scale: int) -> losses.Loss:
     options = config.loss
     return losses.make_loss(
         options.name,
@@ -356,6 +387,7 @@ def _make_loss(config: Experiment, fit: Fit) -> losses.Loss:
         focal_gamma=options.focal_gamma,
         boundary_weight=options.boundary_weight,
         boundary_radius=options.boundary_radius,
+        label_scale=label_scale,
     )
 
 

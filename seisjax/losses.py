@@ -5,6 +5,10 @@ is always that of everything seen: total = sum over terms of numerator / denomin
 
 One ignore contract: nothing computed from the logits under an IGNORE label reaches a loss or a gradient, not even
 their NaN; without any labelled sample loss and gradient are 0. Everything is float32.
+
+Labels are classes, or with a `label_scale` (soft labels, for one sigmoid logit) that many times the probability of
+class 1. Each term then has its best value where the network states that probability, and is what it is for classes
+where that is 0 or 1.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +30,9 @@ Scalars = tuple[jax.Array, ...]
 class Loss:
     """A sum of `terms` (names of TERMS) over classes with these weights (2 classes for one sigmoid logit).
 
-    focal_gamma: see `focal`. With a boundary_weight > 0, samples within boundary_radius of a class boundary weigh
-    1 + boundary_weight in the terms that are means over samples: cross_entropy and focal.
+    focal_gamma: see `focal`. label_scale: 0 where labels are classes. With a boundary_weight > 0, samples within
+    boundary_radius of a class boundary weigh 1 + boundary_weight in the terms that are means over samples:
+    cross_entropy and focal.
     """
 
     terms: tuple[str, ...]
@@ -35,6 +40,7 @@ class Loss:
     focal_gamma: float
     boundary_weight: float
     boundary_radius: int
+    label_scale: int = 0
 
     def numerators(self, logits: jax.Array, labels: jax.Array) -> Scalars:
         """One float32 scalar a term. logits (B, *window, classes) or (B, *window, 1), labels (B, *window)."""
@@ -60,7 +66,8 @@ class DeepSupervision:
 
     After Lee et al. (2015, arXiv 1409.5185), with the weights of nnU-Net (Isensee et al. 2021,
     doi:10.1038/s41592-020-01008-z): the k-th coarser resolution weighs 1 / 2^k, and all add up to 1. It is scored
-    against `coarser_labels`; boundaries are then near within boundary_radius / 2^k of its samples, at least 1.
+    against `coarser_labels` (of soft labels, their mean); boundaries are then near within boundary_radius / 2^k of its
+    samples, at least 1.
     resolutions: how many, the finest included; with 1 it is the loss itself.
     """
 
@@ -87,7 +94,12 @@ class DeepSupervision:
         classes = len(self.loss.class_weights)
         for k in range(self.resolutions):
             loss = replace(self.loss, boundary_radius=max(self.loss.boundary_radius >> k, 1))
-            yield loss, coarser_labels(labels, 2**k, classes) if k else labels
+            if k == 0:
+                yield loss, labels
+            elif loss.label_scale:
+                yield loss, _coarser_means(labels, 2**k)
+            else:
+                yield loss, coarser_labels(labels, 2**k, classes)
 
 
 def make_loss(
@@ -98,13 +110,16 @@ def make_loss(
     focal_gamma: float = 2.0,
     boundary_weight: float = 0.0,
     boundary_radius: int = 2,
+    label_scale: int = 0,
 ) -> Loss:
     """The loss of this name: "cross_entropy", "focal", "dice", "generalized_dice", or several joined by "+".
 
     num_classes: outputs of the network; 1 is one sigmoid logit, for two classes. Labels are below the number of
-    classes, or IGNORE. class_weights: one a class; empty: all 1.
-    Raises UserError for an unknown or repeated name, for weights that are too many, too few, negative or all 0, and
-    for a negative focal_gamma or boundary_weight or a boundary_radius below 1.
+    classes, or IGNORE. class_weights: one a class; empty: all 1. label_scale: labels are up to this, so many times the
+    probability of class 1, and weigh what that probability makes of the two weights; 0: they are classes.
+    Raises UserError for an unknown or repeated name, for weights that are too many, too few, negative or all 0,
+    for a negative focal_gamma or boundary_weight or a boundary_radius below 1, and for soft labels with several
+    outputs or a boundary_weight.
     """
     terms = tuple(name.split("+"))
     for term in terms:
@@ -125,7 +140,24 @@ def make_loss(
     ):
         if not value >= least:
             raise UserError(f"loss.{field}: {value} is too small; give {least} or more")
-    return Loss(terms, weights, focal_gamma, boundary_weight, boundary_radius)
+    if label_scale:
+        _check_soft(label_scale, num_classes, boundary_weight)
+    return Loss(terms, weights, focal_gamma, boundary_weight, boundary_radius, label_scale)
+
+
+def _check_soft(label_scale: int, num_classes: int, boundary_weight: float) -> None:
+    if not 0 < label_scale < IGNORE:
+        raise UserError(f"data.label_scale: {label_scale} is no scale of 8-bit labels; give 1 to {IGNORE - 1}")
+    if num_classes != 1:
+        raise UserError(
+            f"model.num_classes={num_classes}: labels that are {label_scale} times the probability of class 1 need "
+            "one logit; set model.num_classes=1"
+        )
+    if boundary_weight > 0:
+        raise UserError(
+            f"loss.boundary_weight={boundary_weight}: labels that are {label_scale} times the probability of class 1 "
+            "have no boundary; set loss.boundary_weight=0"
+        )
 
 
 _RARITY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -157,14 +189,7 @@ def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
     labels (B, *window) to (B, *window / block), sides rounded up; sides of 1 stay. Of classes alike in number the
     first is taken.
     """
-    sides = labels.shape[1:]
-    blocks = [1 if side == 1 else block for side in sides]
-    short = [-side % b for side, b in zip(sides, blocks, strict=True)]
-    if any(short):
-        labels = jnp.pad(labels, [(0, 0), *((0, n) for n in short)], constant_values=IGNORE)
-    split = [n for side, b in zip(labels.shape[1:], blocks, strict=True) for n in (side // b, b)]
-    labels = labels.reshape(len(labels), *split)
-    inside = tuple(range(2, labels.ndim, 2))
+    labels, inside = _in_blocks(labels, block)
     most = jnp.zeros([n for i, n in enumerate(labels.shape) if i not in inside], jnp.int32)
     result = jnp.full(most.shape, IGNORE, labels.dtype)
     for c in range(classes):
@@ -172,6 +197,26 @@ def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
         result = jnp.where(count > most, jnp.asarray(c, labels.dtype), result)
         most = jnp.maximum(most, count)
     return result
+
+
+def _coarser_means(labels: jax.Array, block: int) -> jax.Array:
+    """As `coarser_labels`, of soft labels: the mean of those that a block holds, rounded."""
+    labels, inside = _in_blocks(labels, block)
+    valid = labels != IGNORE
+    count = valid.sum(inside, dtype=jnp.int32)
+    mean = jnp.where(valid, labels, 0).sum(inside, dtype=jnp.int32) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, jnp.round(mean).astype(labels.dtype), jnp.asarray(IGNORE, labels.dtype))
+
+
+def _in_blocks(labels: jax.Array, block: int) -> tuple[jax.Array, tuple[int, ...]]:
+    """Labels as (B, blocks, block, blocks, block, ...), filled up with IGNORE, and the axes inside the blocks."""
+    sides = labels.shape[1:]
+    blocks = [1 if side == 1 else block for side in sides]
+    short = [-side % b for side, b in zip(sides, blocks, strict=True)]
+    if any(short):
+        labels = jnp.pad(labels, [(0, 0), *((0, n) for n in short)], constant_values=IGNORE)
+    split = [n for side, b in zip(labels.shape[1:], blocks, strict=True) for n in (side // b, b)]
+    return labels.reshape(len(labels), *split), tuple(range(2, 2 * len(sides) + 1, 2))
 
 
 def near_boundary(labels: jax.Array, radius: int) -> jax.Array:
@@ -197,24 +242,32 @@ def _pooled(x: jax.Array, radius: int, function: Callable[..., Any], start: int 
 
 
 def cross_entropy(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Sum over labelled samples of the sample's weight times -log of its class's probability."""
-    return _weighted_sum(loss, _surprise(logits, labels), labels)
+    """Sum over labelled samples of the sample's weight times -log of its class's probability.
+
+    Of soft labels t: -t log p - (1 - t) log(1 - p).
+    """
+    return _weighted_sum(loss, _surprise(loss, logits, labels), labels)
 
 
 def focal(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Sum over labelled samples of weight (1 - p)^gamma (-log p), p the probability of the sample's class.
 
     Lin et al. (2017, arXiv 1708.02002), divided by the same sum of weights as the cross-entropy, which it is for a
-    gamma of 0.
+    gamma of 0. Of soft labels t: |t - p|^gamma times their cross-entropy (Li et al. 2020, arXiv 2006.04388).
     """
-    surprise = _surprise(logits, labels)
+    surprise = _surprise(loss, logits, labels)
     # 1 - p without cancellation; held above 0, where a power below 1 has no slope.
-    doubt = jnp.maximum(-jnp.expm1(-surprise), 1e-20)
+    doubt = -jnp.expm1(-surprise)
+    if loss.label_scale:
+        doubt = jnp.abs(jax.nn.sigmoid(logits[..., 0]) - _share(loss, labels))
+    doubt = jnp.maximum(doubt, 1e-20)
     return _weighted_sum(loss, doubt**loss.focal_gamma * surprise, labels)
 
 
-def _surprise(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """-log of the probability of each sample's class."""
+def _surprise(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log of the probability of each sample's class; of soft labels its mean over the two classes."""
+    if loss.label_scale:
+        return jax.nn.softplus(logits[..., 0]) - _share(loss, labels) * logits[..., 0]
     if logits.shape[-1] == 1:
         return jax.nn.softplus(jnp.where(labels == 1, -logits[..., 0], logits[..., 0]))
     # The true class's logit by comparison: fused by the compiler, where an index makes a gather and a scatter.
@@ -222,8 +275,13 @@ def _surprise(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(logits, axis=-1) - true
 
 
+def _share(loss: Loss, labels: jax.Array) -> jax.Array:
+    """The probability of class 1 that soft labels state, float32; 0 under IGNORE."""
+    return jnp.where(labels != IGNORE, labels, 0).astype(jnp.float32) / loss.label_scale
+
+
 def _weighted_sum(loss: Loss, values: jax.Array, labels: jax.Array) -> jax.Array:
-    values = _weight_of(labels, loss.class_weights) * values
+    values = _weight_of(loss, labels) * values
     if loss.boundary_weight > 0:
         values = jnp.where(near_boundary(labels, loss.boundary_radius), 1 + loss.boundary_weight, 1.0) * values
     return jnp.where(labels != IGNORE, values, 0.0).sum()
@@ -231,10 +289,10 @@ def _weighted_sum(loss: Loss, values: jax.Array, labels: jax.Array) -> jax.Array
 
 def _weight_sum(loss: Loss, labels: jax.Array) -> jax.Array:
     """Sum of the weights of the labelled samples: with all weights 1, their number."""
-    counts = _counts(labels, len(loss.class_weights)).astype(jnp.float32)
+    counts = _counts(loss, labels).astype(jnp.float32)
     if loss.boundary_weight > 0:
         near = jnp.where(near_boundary(labels, loss.boundary_radius), labels, IGNORE)
-        counts += loss.boundary_weight * _counts(near, len(loss.class_weights)).astype(jnp.float32)
+        counts += loss.boundary_weight * _counts(loss, near).astype(jnp.float32)
     return (counts * jnp.asarray(loss.class_weights, jnp.float32)).sum()
 
 
@@ -245,9 +303,10 @@ def dice(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
     (Milletari et al. 2016, arXiv 1606.04797, with plain sums below as in Drozdzal et al. 2016, arXiv 1608.04117). The
     mean is weighted by class. A class that a window lacks is left out of its mean: what is wrongly given to it is
     missing in the others, since probabilities add up to 1. One sigmoid logit counts as the two classes that it parts.
+    Of soft labels min(p, t) takes the place of p t (Wang et al. 2023, arXiv 2303.16296).
     """
-    both, given, true = _overlap(logits, labels, len(loss.class_weights))
-    coefficients = 2 * both / (given + jnp.maximum(true, 1.0))
+    both, given, true = _overlap(loss, logits, labels)
+    coefficients = 2 * both / (given + jnp.where(true > 0, true, 1.0))
     present = (true > 0) * jnp.asarray(loss.class_weights, jnp.float32)
     share = present / jnp.maximum(present.sum(-1, keepdims=True), jnp.finfo(jnp.float32).tiny)
     return (share * (1 - coefficients)).sum()
@@ -259,42 +318,59 @@ def generalized_dice(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Ar
     Sudre et al. (2017, arXiv 1707.03237), p and t as in `dice`: one coefficient a window, in which small classes count
     as much as large ones. A class that a window lacks is left out, as in `dice`.
     """
-    both, given, true = _overlap(logits, labels, len(loss.class_weights))
+    both, given, true = _overlap(loss, logits, labels)
     # Relative to the smallest class of the window: the common factor cancels, and nothing overflows.
     smallest = jnp.where(true > 0, true, jnp.inf).min(-1, keepdims=True)
-    size = jnp.where(true > 0, smallest / jnp.maximum(true, 1.0), 0.0)
+    size = jnp.where(true > 0, smallest / jnp.where(true > 0, true, 1.0), 0.0)
     value = size**2 * jnp.asarray(loss.class_weights, jnp.float32)
     below = (value * (given + true)).sum(-1)
     coefficient = 2 * (value * both).sum(-1) / jnp.where(below > 0, below, 1.0)
     return jnp.where(below > 0, 1 - coefficient, 0.0).sum()
 
 
-def _overlap(logits: jax.Array, labels: jax.Array, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _overlap(loss: Loss, logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """sum(p t), sum(p) and sum(t) over each window's labelled samples, float32 (B, classes) each."""
+    classes = len(loss.class_weights)
     if logits.shape[-1] == 1:
         logits = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
     space = tuple(range(1, labels.ndim))
     probabilities = jnp.where((labels != IGNORE)[..., None], jax.nn.softmax(logits), 0.0)
-    both = jnp.where(labels[..., None] == jnp.arange(classes), probabilities, 0.0).sum(space)
-    return both, probabilities.sum(space), _counts(labels, classes).astype(jnp.float32)
+    if loss.label_scale:
+        true = _share(loss, labels)
+        common = jnp.minimum(probabilities, jnp.stack([1 - true, true], axis=-1))
+    else:
+        common = jnp.where(labels[..., None] == jnp.arange(classes), probabilities, 0.0)
+    return common.sum(space), probabilities.sum(space), _counts(loss, labels).astype(jnp.float32)
 
 
 def _counted_windows(loss: Loss, labels: jax.Array) -> jax.Array:
     """Number of windows with a sample of a class of positive weight."""
-    counted = _counts(labels, len(loss.class_weights)) * (jnp.asarray(loss.class_weights) > 0)
+    counted = _counts(loss, labels) * (jnp.asarray(loss.class_weights) > 0)
     return (counted.sum(-1) > 0).sum().astype(jnp.float32)
 
 
-def _weight_of(labels: jax.Array, weights: Sequence[float]) -> jax.Array | float:
+def _weight_of(loss: Loss, labels: jax.Array) -> jax.Array | float:
+    weights = loss.class_weights
     if len(set(weights)) == 1:
         return weights[0]
+    if loss.label_scale:
+        return weights[0] + (weights[1] - weights[0]) * _share(loss, labels)
     return sum((jnp.where(labels == c, weight, 0.0) for c, weight in enumerate(weights)), start=jnp.float32(0))
 
 
-def _counts(labels: jax.Array, classes: int) -> jax.Array:
-    """Samples of each class in each window (B, classes), int32: exact, where a float32 sum stops at 2^24."""
+def _counts(loss: Loss, labels: jax.Array) -> jax.Array:
+    """Samples of each class in each window (B, classes), int32: exact, where a float32 sum stops at 2^24.
+
+    Of soft labels the sums of the classes' probabilities, float32.
+    """
     space = tuple(range(1, labels.ndim))
-    return jnp.stack([(labels == c).sum(space, dtype=jnp.int32) for c in range(classes)], axis=-1)
+    if not loss.label_scale:
+        return jnp.stack([(labels == c).sum(space, dtype=jnp.int32) for c in range(len(loss.class_weights))], axis=-1)
+    valid = labels != IGNORE
+    # Whole numbers along the last axis first, which they are exact along.
+    scaled = jnp.where(valid, labels, 0).sum(-1, dtype=jnp.int32).astype(jnp.float32)
+    one = scaled.sum(space[:-1]) / loss.label_scale
+    return jnp.stack([valid.sum(space, dtype=jnp.int32) - one, one], axis=-1)
 
 
 # Numerator and denominator of each term.

@@ -6,12 +6,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from seisjax.conventions import IGNORE
+
 
 def predict_classes(logits: jax.Array) -> jax.Array:
     """The likeliest class, uint8 (...), of logits (..., classes); of (..., 1), one sigmoid logit, 0 or 1."""
     if logits.shape[-1] == 1:
         return (logits[..., 0] > 0).astype(jnp.uint8)
     return jnp.argmax(logits, axis=-1).astype(jnp.uint8)
+
+
+def as_classes(labels: Any, label_scale: int) -> Any:
+    """Labels as classes, uint8 on the device or the host; IGNORE stays.
+
+    label_scale: 0 where they are classes already; else they are so many times the probability of class 1, and 1 where
+    that is 1/2 or more.
+    """
+    if not label_scale:
+        return labels
+    where = jnp.where if isinstance(labels, jax.Array) else np.where
+    return where(labels == IGNORE, labels, (labels >= -(-label_scale // 2)).astype(labels.dtype))
 
 
 def probabilities(logits: jax.Array) -> jax.Array:

@@ -47,6 +47,7 @@ def test_from_dict_fills_in_and_refuses() -> None:
     [
         ("data.volume", ""),
         ("data.window", ()),
+        ("data.label_scale", 255),
         ("data.pad_to", (64, 64)),
         ("data.pad_to", (1, 48, 64)),  # shorter than the window
         ("data.pad_to", (1, 72, 64)),  # no multiple of 16

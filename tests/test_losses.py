@@ -306,3 +306,114 @@ def test_options_below_their_least_are_refused(option):
 def test_total_leaves_out_what_was_not_counted():
     total = Loss.total((jnp.float32(3), jnp.float32(5)), (jnp.float32(2), jnp.float32(0)))
     assert float(total) == 1.5
+
+
+SCALE = 100
+
+
+def soft_example(shape=(3, 8, 10), seed=0):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 2, (*shape, 1)).astype(np.float32)
+    labels = rng.integers(0, SCALE + 1, shape).astype(np.uint8)
+    labels[rng.random(shape) < 0.3] = IGNORE
+    return jnp.asarray(logits), jnp.asarray(labels)
+
+
+def plain_soft(name, logits, labels, weights, gamma=2.0):
+    """The loss of soft labels sample by sample, in float64."""
+    labels = np.asarray(labels)
+    value = 0.0
+    for term in name.split("+"):
+        sums, counts = 0.0, 0.0
+        for z, y in zip(np.asarray(logits, np.float64)[..., 0], labels, strict=True):
+            p, t = 1 / (1 + np.exp(-z[y != IGNORE])), y[y != IGNORE] / SCALE
+            weight = t * weights[1] + (1 - t) * weights[0]
+            entropy = -t * np.log(p) - (1 - t) * np.log(1 - p)
+            pairs = [(w, q, u) for w, q, u in zip(weights, (1 - p, p), (1 - t, t), strict=True)]
+            both, size = (
+                np.array([f(q, u) for _, q, u in pairs])
+                for f in (lambda q, u: np.minimum(q, u).sum(), lambda q, u: (q + u).sum())
+            )
+            if term == "cross_entropy":
+                sums, counts = sums + (weight * entropy).sum(), counts + weight.sum()
+            elif term == "focal":
+                sums, counts = sums + (weight * np.abs(t - p) ** gamma * entropy).sum(), counts + weight.sum()
+            elif term == "dice":
+                sums, counts = sums + 1 - (np.asarray(weights) * 2 * both / size).sum() / sum(weights), counts + 1
+            else:
+                v = np.asarray(weights) / np.array([u.sum() for _, _, u in pairs]) ** 2
+                sums, counts = sums + 1 - 2 * (v * both).sum() / (v * size).sum(), counts + 1
+        value += sums / counts
+    return value
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0)])
+def test_soft_labels_against_plain(name, weights):
+    logits, labels = soft_example()
+    loss = make_loss(name, 1, weights, label_scale=SCALE)
+    value, gradient = value_and_grad(loss)(logits, labels)
+    np.testing.assert_allclose(value, plain_soft(name, logits, labels, weights), rtol=1e-5)
+    assert not np.asarray(gradient)[np.asarray(labels) == IGNORE].any()
+    assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_soft_labels_of_0_and_1_are_classes(name):
+    logits, labels = example(1)
+    scaled = jnp.where(labels == 1, SCALE, labels).astype(jnp.uint8)
+    hard, soft = make_loss(name, 1, (0.5, 2.0)), make_loss(name, 1, (0.5, 2.0), label_scale=SCALE)
+    (value, gradient), (other, other_gradient) = (
+        value_and_grad(hard)(logits, labels),
+        value_and_grad(soft)(logits, scaled),
+    )
+    np.testing.assert_allclose(value, other, rtol=1e-5)
+    np.testing.assert_allclose(gradient, other_gradient, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_soft_labels_are_met_best_by_their_own_probability(name):
+    _, labels = soft_example()
+    labels = jnp.clip(labels, 1, None).astype(jnp.uint8)
+    labels = jnp.where(labels == SCALE, SCALE - 1, labels)
+    share = jnp.where(labels == IGNORE, 0.5, labels / SCALE)
+    logits = jnp.log(share / (1 - share))[..., None]
+    loss = make_loss(name, 1, (0.5, 2.0), label_scale=SCALE)
+    best = value_of(loss, logits, labels)
+    for i in range(4):
+        off = 0.3 * jax.random.normal(jax.random.key(i), logits.shape)
+        assert value_of(loss, logits + off, labels) > best
+
+
+def test_soft_labels_add_up_over_windows():
+    logits, labels = soft_example()
+    loss = make_loss("cross_entropy+dice", 1, label_scale=SCALE)
+    whole = value_of(loss, logits, labels)
+    parts = [
+        (loss.numerators(logits[i : i + 1], labels[i : i + 1]), loss.denominators(labels[i : i + 1])) for i in range(3)
+    ]
+    numerators, denominators = ([sum(x) for x in zip(*(part[k] for part in parts), strict=True)] for k in (0, 1))
+    np.testing.assert_allclose(Loss.total(numerators, denominators), whole, rtol=1e-6)
+
+
+def test_deep_supervision_takes_the_mean_of_soft_labels():
+    labels = jnp.asarray(
+        [[[0, 100, 50, IGNORE], [0, 100, IGNORE, IGNORE], [IGNORE] * 2 + [7, 8], [IGNORE] * 4]], jnp.uint8
+    )
+    deep = DeepSupervision(make_loss("cross_entropy", 1, label_scale=SCALE), 2)
+    coarse = [scaled for _, scaled in deep._scales(labels)][1]
+    np.testing.assert_array_equal(coarse, [[[50, 50], [IGNORE, 8]]])
+
+
+@pytest.mark.parametrize(
+    ("outputs", "options", "field"),
+    [
+        (2, {}, "num_classes"),
+        (1, {"boundary_weight": 1.0}, "boundary_weight"),
+        (1, {"label_scale": 255}, "label_scale"),
+    ],
+)
+def test_soft_labels_where_only_classes_will_do(outputs, options, field):
+    with pytest.raises(UserError, match=field) as error:
+        make_loss("cross_entropy", outputs, **{"label_scale": SCALE} | options)
+    assert "\n" not in str(error.value)

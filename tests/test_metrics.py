@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P  # noqa: N817
 
 from seisjax.conventions import IGNORE
-from seisjax.metrics import confusion_matrix, predict_classes, probabilities, scores
+from seisjax.metrics import as_classes, confusion_matrix, predict_classes, probabilities, scores
 
 confusion = jax.jit(confusion_matrix, static_argnums=2)
 
@@ -93,3 +93,13 @@ def test_probabilities_agree_with_classes(outputs):
     assert p.shape == (2, 4, 5, max(outputs, 2))
     np.testing.assert_allclose(p.sum(-1), 1, rtol=1e-6)
     np.testing.assert_array_equal(p.argmax(-1), classes)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_soft_labels_are_class_1_from_one_half_on(array):
+    labels = array(np.array([0, 49, 50, 51, 100, IGNORE], np.uint8))
+    classes = as_classes(labels, 100)
+    assert classes.dtype == np.uint8
+    np.testing.assert_array_equal(classes, [0, 0, 1, 1, 1, IGNORE])
+    np.testing.assert_array_equal(as_classes(array(np.array([2, 3, 4], np.uint8)), 5), [0, 1, 1])
+    assert as_classes(labels, 0) is labels

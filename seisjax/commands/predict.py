@@ -53,6 +53,8 @@ def predict(workdir: Path, request: Prediction) -> str:
         "normalisation": dataclasses.asdict(run.segmenter.network.normalization),
     }
     kept = {name: volume.attributes[name] for name in ("source_file", "header_bytes") if name in volume.attributes}
+    if run.record.get("label_scale"):
+        kept["label_scale"] = run.record["label_scale"]  # what is detected is then a peak, not a stretch
     with Progress(0, "predict", "window") as progress:
         prediction = predict_volume(
             volume,

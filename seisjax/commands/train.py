@@ -76,6 +76,7 @@ def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
         "axes": [axis.name for axis in survey.volume.axes],
         "sampling_interval": sampling_interval(survey.volume.axes[-1]),
         "class_names": survey.class_names,
+        "label_scale": survey.label_scale,
     }
 
 
@@ -145,7 +146,7 @@ class _Run:
             images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
             figures.first_batch(
                 self.figures / "first_batch.png",
-                *cropped(self.survey, images, labels),
+                *cropped(self.survey, images, metrics.as_classes(labels, self.survey.label_scale)),
                 axes_names=[axis.name for axis in self.survey.volume.axes],
                 class_names=self.survey.class_names,
                 region=self.config.data.train,
@@ -161,7 +162,8 @@ class _Run:
             return
         sample = self.source[0]
         image = np.asarray(self.segmenter.network.inputs(jax.numpy.asarray(sample["image"][None])))[0]
-        image, label = np.where(np.isfinite(sample["image"]), image, np.nan), sample["labels"]
+        image = np.where(np.isfinite(sample["image"]), image, np.nan)
+        label = metrics.as_classes(sample["labels"], self.survey.label_scale)
         image, label = (array[tuple(map(slice, self.survey.window))] for array in (image, label))
         names = [axis.name for axis in self.survey.volume.axes]
         examples = augmentation_examples(augmentation, image, label, names, seed=self.config.seed)

@@ -1,7 +1,7 @@
 """The step: pure functions from state and batch to state and metrics, jitted by `experiment.py` over a mesh.
 
 A batch is {"image": (B, *window, 1) float32 in the data's units, NaN where there is no data,
-"labels": (B, *window) uint8, IGNORE where nothing is known}; B is the global batch.
+"labels": (B, *window) uint8, classes or soft (see losses.py), IGNORE where nothing is known}; B is the global batch.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,8 @@ def make_train_step(
     ) -> Any:
         logits, rest = network.training_logits(params, rest, images, dropout)
         value = loss.total(supervision.numerators(logits, labels), denominators)
-        confusion = metrics.confusion_matrix(metrics.predict_classes(logits[0]), labels, num_classes)
+        truth = metrics.as_classes(labels, loss.label_scale)
+        confusion = metrics.confusion_matrix(metrics.predict_classes(logits[0]), truth, num_classes)
         return value, (rest, confusion)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
@@ -157,6 +158,7 @@ def make_evaluate_step(
     def step(params: Any, rest: Any, batch: Batch) -> dict[str, jax.Array]:
         logits = network.logits(params, rest, network.inputs(batch["image"]))
         classes = metrics.predict_classes(logits)
+        truth = metrics.as_classes(batch["labels"], loss.label_scale)
         extra = {}
         if probabilities:
             known = jnp.where(jnp.isfinite(batch["image"]), metrics.probabilities(logits), jnp.nan)
@@ -164,7 +166,7 @@ def make_evaluate_step(
         return extra | {
             "numerators": jnp.stack(loss.numerators(logits, batch["labels"])),
             "denominators": jnp.stack(loss.denominators(batch["labels"])),
-            "confusion": metrics.confusion_matrix(classes, batch["labels"], num_classes),
+            "confusion": metrics.confusion_matrix(classes, truth, num_classes),
             "classes": classes.astype(jnp.uint8),
         }
 
