@@ -88,10 +88,10 @@ def groups(
     return found
 
 
-def by_chance(picks: Picks, width: float, seconds: float) -> float:
-    """So many picks may lie within `width` s by chance, if they have nothing to do with one another."""
-    mean = picks.number * width / max(seconds, width)
-    return mean + 5 * np.sqrt(mean)
+def by_chance(others: float, width: float, seconds: float) -> float:
+    """So many picks may lie within `width` s by chance, where `others` lie in the rest of a record of `seconds`."""
+    mean = others * width / max(seconds - width, width)
+    return float(mean + 5 * np.sqrt(mean))
 
 
 class _Search:
@@ -110,7 +110,8 @@ class _Search:
         usable = picks.where(picks.phase != S)
         start = max((_best_node(usable, self.nodes, scale, tolerance) for scale in self.scales), default=_NOTHING)
         wave = _best_node(usable, self.waves, 1.0, tolerance)
-        if max(start.count, wave.count) < max(needed, by_chance(usable, 2 * tolerance, self.seconds)):
+        count = max(start.count, wave.count)
+        if count < max(needed, by_chance(usable.number - count, 2 * tolerance, self.seconds)):
             return None, np.zeros(picks.number, bool)
         if wave.count > PLANE * start.count:
             expected = wave.origin + self.waves.times[wave.node]
@@ -319,7 +320,7 @@ class _Coincidence:
             return None, none
         counts = np.searchsorted(time, time + window, "right") - np.arange(len(time))
         start = int(np.argmax(counts))
-        if counts[start] < max(needed, by_chance(usable, window, self.seconds)):
+        if counts[start] < max(needed, by_chance(usable.number - counts[start], window, self.seconds)):
             return None, none
         inside = usable.where(np.arange(start, start + counts[start]))
         # A stray pick may come before: the event begins where onsets crowd.
