@@ -292,7 +292,7 @@ def _check_ranges(parameters: object, path: str) -> None:
         name, value = path + entry.name, getattr(parameters, entry.name)
         if is_dataclass(value):
             _check_ranges(value, name + ".")
-        elif isinstance(value, tuple) and not isinstance(value[0], str):
+        elif entry.type == Range:
             good = len(value) == 2 and all(map(math.isfinite, value)) and value[0] <= value[1]
             _require(good, name, value, "write a range as (low, high)")
 

@@ -92,8 +92,8 @@ def arrivals(
     averaged.
     """
     length = fast_length(num_samples + round(PADDING / interval))
-    f = np.arange(length // 2 + 1) / (length * interval)
-    f = f[f <= highest].astype(np.float32)  # the inverse transform takes what lies above as 0
+    frequencies = np.arange(length // 2 + 1) / (length * interval)
+    f = jnp.asarray(frequencies[frequencies <= highest], jnp.float32)  # the inverse transform takes the others as 0
     inside = (onset < num_samples * interval) & (onset + duration(pulse, t_star) > 0)
     relative = f / pulse.frequency
     size, lead = _spectrum(pulse, relative)

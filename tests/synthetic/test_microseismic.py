@@ -10,7 +10,7 @@ from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.synthetic import microseismic
 from seisjax.synthetic.arrays import receivers, vertical
-from seisjax.synthetic.parameters import PRESETS, PRM, QUICKSTART, Medium, Noise, ReceiverArray, Source, Traces
+from seisjax.synthetic.parameters import PRM, QUICKSTART, Medium, Noise, ReceiverArray, Source, Traces
 
 ARRAY = ReceiverArray(lines=4, stations=8, station_spacing=150.0)
 PLACES = receivers(ARRAY)
@@ -142,7 +142,17 @@ def test_dead_traces_are_masked_zero_and_ignored(generate):
         ({"phases": ("S",)}, "phases"),
         ({"classes": "events"}, "event"),
         ({"p": Medium((1500.0, 1600.0), (0.0, 0.1), (50.0, 60.0))}, "p.gradient"),
-        ({"sampling_interval": 0.02}, "source.frequency"),
+        ({"sampling_interval": 0.02}, "source.frequency.*ricker.*Nyquist"),
+        ({"sampling_interval": 0.004, "source": Source(frequency=(10.0, 40.0))}, "source.frequency.*brune.*Nyquist"),
+        ({"source": Source(wavelets=("ormsby",), frequency=(90.0, 130.0))}, "source.frequency.*ormsby.*Nyquist"),
+        ({"source": Source(wavelets=("klauder",))}, "source.wavelets"),
+        ({"source": Source(wavelets=())}, "source.wavelets"),
+        ({"source": Source(frequency=(0.0, 10.0))}, "source.frequency"),
+        ({"first_arrival": (0.1, 1.0)}, "first_arrival.*outside the panel"),
+        ({"first_arrival": (-0.1, 0.5)}, "first_arrival.*outside the panel"),
+        ({"model": "layers"}, "model=layers"),
+        ({"layers": 0}, "layers=0"),
+        ({"water_depth": -10.0}, "water_depth"),
     ],
 )
 def test_bad_parameters_are_named(change, field):
@@ -158,13 +168,15 @@ def test_sources_above_receivers_and_negative_speeds_are_refused():
         microseismic.panel_generator(replace(TINY, water_depth=0.0), vertical(steep))
 
 
+def test_receivers_above_the_sea_floor_are_refused_where_there_is_water():
+    high = vertical(PLACES.places - [0.0, 0.0, 500.0])
+    with pytest.raises(UserError, match=r"water_depth=128: receiver \d+ lies at -37.* above the sea floor"):
+        microseismic.panel_generator(TINY, high)
+    microseismic.panel_generator(replace(TINY, water_depth=0.0), high)  # on land they are right
+
+
 def test_quickstart_has_two_to_six_percent_of_positives():
     generate = jax.jit(microseismic.panel_generator(QUICKSTART, receivers(QUICKSTART.array)))
     labels = np.stack([generate(0, i).labels for i in range(30)])
     assert labels.shape[1:] == (128, 512)
     assert 0.02 < (labels == 1).mean() < 0.06
-
-
-def test_presets_are_what_their_names_say():
-    assert len(receivers(PRESETS["prm"].array).places) == 3458
-    assert len(receivers(PRESETS["quickstart"].array).places) == 128

@@ -169,7 +169,7 @@ def test_an_event_has_one_of_the_wavelets():
     kinds = tuple(WAVELETS)
     for which, kind in enumerate(kinds):
         pulse = source.Pulse(kinds, jnp.array(which), 20.0)
-        arguments = np.ones(1), np.array([0.5]), np.array([0.01])
+        arguments = jnp.ones(1), jnp.array([0.5]), jnp.array([0.01])
         np.testing.assert_allclose(
             source.arrivals(*arguments, pulse, 512, INTERVAL)[0], one_arrival(0.5, 0.01, kind=kind), atol=1e-5
         )

@@ -37,8 +37,8 @@ def shoot(offset, tops, speeds, top, bottom):
     def reached(q):
         return (thickness * ratio * q / np.sqrt(1 + (1 - ratio**2) * q**2)).sum() - offset
 
-    q = brentq(reached, 0.0, 1e9, xtol=1e-13, rtol=1e-14) if offset else 0.0
-    return (thickness / (speed * cosines(q))).sum(), q / np.sqrt(1 + q**2) / speed.max()  # pyright: ignore
+    q = brentq(reached, 0.0, 1e9, xtol=1e-13, rtol=1e-14) if offset else 0.0  # pyright: ignore[reportArgumentType]
+    return (thickness / (speed * cosines(q))).sum(), q / np.sqrt(1 + q**2) / speed.max()  # pyright: ignore[reportOperatorIssue]
 
 
 @given(
@@ -51,11 +51,11 @@ def shoot(offset, tops, speeds, top, bottom):
 def test_any_layers_are_solved(layers, source, receiver, offset):
     thickness, speeds = np.array(layers).T
     tops = np.concatenate([[0.0], np.cumsum(thickness)[:-1]])
-    numbers = [np.float32(a) for a in (offset, source, receiver)]
-    arrays = [np.pad(a.astype(np.float32), (0, 12 - len(a)), mode="edge") for a in (tops, speeds)]  # one compilation
-    rays = trace(numbers[0][None], *numbers[1:], *arrays)
-    offset, source, receiver, *arrays = (a.astype(np.float64) for a in numbers + arrays)
-    time, p = shoot(offset, *arrays, receiver, source)
+    offset, source, receiver = np.array([offset, source, receiver], np.float32)
+    # One compilation serves all: the last layer once more.
+    tops, speeds = (np.pad(a.astype(np.float32), (0, 12 - len(a)), mode="edge") for a in (tops, speeds))
+    rays = trace(np.array([offset]), source, receiver, tops, speeds)
+    time, p = shoot(float(offset), tops.astype(float), speeds.astype(float), float(receiver), float(source))
     assert rays.time[0] == pytest.approx(time, rel=2e-6)
     assert rays.sin_receiver[0] == pytest.approx(p * float(rays.speed_receiver[0]), abs=3e-5)
     assert np.isfinite(np.stack(rays)).all()
