@@ -160,6 +160,54 @@ def test_windows_are_padded_as_far_as_asked(config: Experiment, tmp_path: Path):
     assert "(8, 1, 24, 40, 1)" in plan(config)
 
 
+@pytest.fixture
+def onsets(config: Experiment, tmp_path: Path) -> Experiment:
+    """Soft labels of the horizon between the first two layers: 100 times a Gaussian of 2 samples' deviation."""
+    survey = open_volume(config.data.volume)
+    facies = survey.read("labels_facies", Box.whole(survey.shape))
+    onset = (facies == 0).sum(-1, keepdims=True)
+    labels = np.round(100 * np.exp(-((np.arange(36) - onset) ** 2) / 8)).astype(np.uint8)
+    with create_volume(tmp_path / "onsets.zarr", survey.axes, dtype=None, chunk=(4, 16, 36)) as volume:
+        volume.add_array(
+            "labels_onset", values=labels, attributes={"class_names": ["none", "onset"], "label_scale": 100}
+        )
+    config.data.labels, config.data.labels_volume = "onset", str(tmp_path / "onsets.zarr")
+    config.model.num_classes, config.loss.name = 1, "cross_entropy+dice"
+    return config
+
+
+def test_soft_labels_train_and_count_as_classes_from_one_half_on(onsets: Experiment, tmp_path: Path):
+    onsets.model.deep_supervision, onsets.train.figures = 1, True
+    onsets.train.num_steps = 24
+    train(onsets, tmp_path / "run", "train")
+    logged = [row["loss"] for row in lines(tmp_path / "run") if row["split"] == "train"]
+    assert logged[-1] < 0.8 * logged[0]
+    evaluate(tmp_path / "run", "test", "last")
+    result = json.loads((tmp_path / "run" / "evaluation_test.json").read_text())
+    truth = np.sum(result["confusion_matrix"], axis=1)
+    assert truth.tolist() == [12 * 8 * 31, 12 * 8 * 5]  # five samples of an onset have a probability of 1/2 or more
+    assert load(tmp_path / "run", "last").record["label_scale"] == 100
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model.num_classes", 2, "set model.num_classes=1"),
+        ("data.sampling", "balanced", "set data.sampling='uniform'"),
+        ("loss.class_weighting", "inverse", "set loss.class_weights"),
+        ("loss.boundary_weight", 2.0, "set loss.boundary_weight=0"),
+        ("data.label_scale", 50, "one is 100; set data.label_scale=100"),
+        ("data.label_scale", 0, "hold class 100"),
+    ],
+)
+def test_soft_labels_where_only_classes_will_do(onsets: Experiment, field: str, value: object, message: str):
+    section, name = field.split(".")
+    setattr(getattr(onsets, section), name, value)
+    with pytest.raises(UserError, match=message) as error:
+        experiment.open_survey(onsets)
+    assert "\n" not in str(error.value)
+
+
 def test_all_that_helps_with_few_labels_trains_resumes_and_is_used(config: Experiment, tmp_path: Path):
     """Balanced draws over two regions, robust traces, every augmentation, a weighted deep loss, averaging."""
     config.data.sampling, config.data.class_shares = "balanced", (1.0, 2.0, 1.0)
