@@ -69,5 +69,6 @@ def test_what_needs_all_panels_is_refused(synthetic: Experiment, layers: Path, f
     if field == "data.volume":
         synthetic.data.volume, synthetic.data.labels, synthetic.data.synthesis = str(layers), "facies", "device"
         synthetic.data.window, synthetic.data.train, synthetic.data.validation = (1, 16, 32), "inline:100-109", ""
+        synthetic.data.test = ""
     with pytest.raises(UserError, match=message):
         plan(synthetic)

@@ -53,6 +53,7 @@ def test_one_command_makes_a_volume_and_ends_with_one_line(synthesize, tmp_path)
     ("flag", "message"),
     [
         ("--generator=faults", "not there yet"),
+        ("--process_id=1", "--process_id=1: must lie between 0 and"),
         ("--config=quickstrat", "did you mean 'quickstart'"),
     ],
 )
@@ -62,3 +63,20 @@ def test_bad_flags_end_with_one_line(synthesize, tmp_path, flag, message):
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.end_to_end
+def test_processes_share_a_volume(synthesize, tmp_path):
+    (tmp_path / "small.py").write_text(SMALL)
+    output = tmp_path / "panels.zarr"
+    flags = [f"--config={tmp_path}/small.py", f"--output={output}", "--num_examples=3", "--num_processes=2"]
+    first = synthesize(*flags, "--process_id=1")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1].startswith(f"this process has done its part of {output} in ")
+    other = synthesize(*flags, "--process_id=0", "--seed=1")
+    assert other.returncode == 1
+    assert "begun with --seed=0, now it is 1" in other.stderr.splitlines()[-1]
+    last = synthesize(*flags, "--process_id=0")
+    assert last.returncode == 0, last.stderr
+    assert last.stdout.splitlines()[-1].startswith(f"wrote {output} in ")
+    assert open_volume(output).shape == (3, 10, 128)
