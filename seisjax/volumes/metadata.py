@@ -22,6 +22,7 @@ MDIO_VERSION = "1.1.3"
 COORDINATES = ("cdp_x", "cdp_y", "receiver_x", "receiver_y", "receiver_z")
 
 _CHUNKS = {1: (65536,), 2: (512, 512), 3: (64, 64, 64)}
+_HELD = 2**26  # samples of a recording's receivers that are held at a time
 _SHARDS = {1: (65536,), 2: (4096, 4096), 3: (256, 256, 512)}
 
 
@@ -60,12 +61,20 @@ def default_layout(shape: Sequence[int], kind: str) -> tuple[Shape, Shape]:
     """Chunk and shard of a volume, not yet clipped to it.
 
     A survey has chunks of 64^3 (1 MiB of float32) in shards of (256, 256, 512); panels are stored one by one, in
-    chunks of (1, 512, 512). Surveys of more than three axes have short leading sides, so that a chunk stays 1 MiB.
+    chunks of (1, 512, 512). Recordings too long for 512 receivers to be held at a time have chunks of fewer receivers
+    and more samples, so that ingest reads its files once. Surveys of more than three axes have short leading sides, so
+    that a chunk stays 1 MiB.
     """
     ndim = len(shape)
     if kind == "panels":
         leading = (1,) * (ndim - 2)
         return leading + (512,) * min(ndim, 2), leading + tuple(shape[-2:])
+    if kind == "recording" and ndim == 2:
+        rows = _CHUNKS[2][0]
+        while rows > 4 and min(rows, shape[0]) * shape[1] > _HELD:
+            rows //= 2
+        samples = math.prod(_CHUNKS[2]) // rows
+        return (rows, samples), (_SHARDS[2][0], max(_SHARDS[2][1], samples))
     if ndim > 3:
         return (8,) * (ndim - 3) + (32, 32, 32), (16,) * (ndim - 3) + (128, 128, 512)
     return _CHUNKS[ndim], _SHARDS[ndim]

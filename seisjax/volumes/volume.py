@@ -110,7 +110,7 @@ class Volume:
 
     @property
     def kind(self) -> str:
-        """ "survey" or "panels"."""
+        """ "survey", "panels" or "recording"."""
         return self.attributes["kind"]
 
     @property

@@ -13,6 +13,7 @@ from seisjax.errors import UserError
 from seisjax.geometry import Box
 from seisjax.volumes import Volume, open_volume
 from seisjax.volumes.ingest import ingest
+from seisjax.volumes.metadata import default_layout
 from seisjax.volumes.sources import describe_input, detect_format
 from seisjax.volumes.stations import local_metres, read_stations
 from seisjax.volumes.waveforms import waveform_format
@@ -227,6 +228,15 @@ def test_traces_without_samples_and_files_without_traces_are_one_line(tmp_path: 
     monkeypatch.setattr(obspy, "read", lambda *_, **__: obspy.Stream())
     with pytest.raises(UserError, match=r"a\.mseed: holds no trace; leave the file out"):
         ingest(path, tmp_path / "v.zarr")
+
+
+@pytest.mark.parametrize(
+    ("shape", "chunk"), [((36, 4000), (512, 512)), ((24, 8_640_000), (4, 65536)), ((10_000, 1_000_000), (64, 4096))]
+)
+def test_long_recordings_are_stored_few_receivers_at_a_time(shape: tuple[int, int], chunk: tuple[int, int]):
+    found, shard = default_layout(shape, "recording")
+    assert found == chunk
+    assert all(s % c == 0 for s, c in zip(shard, found, strict=True))
 
 
 def test_without_obspy_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
