@@ -14,7 +14,7 @@ from seisjax.command_line import run
 from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
 from seisjax.reporting.survey import write_report
-from seisjax.volumes import Volume, open_volume, set_cache_size
+from seisjax.volumes import open_volume, set_cache_size
 from seisjax.volumes.ingest import describe_made, ingest_part, parse_sides, report_folder
 from seisjax.volumes.sources import FORMATS, describe_input
 
@@ -36,6 +36,7 @@ PLAIN: list = [
     flags.DEFINE_string("dataset", "", "array of an .npz or HDF5 file, where it holds several"),
     flags.DEFINE_string("stations", "", "CSV of stations: name and x,y,z (m, z down) or latitude,longitude,elevation"),
     flags.DEFINE_float("resample", None, "rate in Hz that all waveforms or DAS channels are brought to"),
+    flags.DEFINE_string("bandpass", "", "LOW,HIGH in Hz: a causal filter on waveforms or DAS; 2, keeps all above 2 Hz"),
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int16", "int8"], "stored type of the amplitudes"),
     flags.DEFINE_list("sections", [], "axes for which second copies are kept, quick to read section by section"),
     flags.DEFINE_bool("overwrite", False, "replace --output, or what another command began of it"),
@@ -50,7 +51,7 @@ def main(_: Sequence[str]) -> None:
     if SCAN.value and INPUT.value:
         print(describe_input(INPUT.value, **{flag.name: flag.value for flag in PLAIN if flag.name in SCANNED}))
     elif REPORT.value and INPUT.value and not OUTPUT.value:
-        report(open_volume(INPUT.value[0]), INPUT.value[0])
+        print(write_report(open_volume(INPUT.value[0]), report_folder(INPUT.value[0])))
     elif not (INPUT.value or flags.FLAGS.labels) or not OUTPUT.value:
         raise UserError(f"--{'output' if INPUT.value else 'input'}: missing; give a survey and the volume to make")
     else:
@@ -66,13 +67,8 @@ def make(output: str) -> None:
     volume = ingest_part(INPUT.value, output, chunk=chunk, shard=shard, progress=bar.reach, say=print, **plain)
     bar.close()
     if volume and REPORT.value:
-        report(volume, output)
+        print(write_report(volume, report_folder(output)))
     print(f"{describe_made(volume, output)}, in {time.monotonic() - start:.1f} s")
-
-
-def report(volume: Volume, url: str) -> None:
-    """Draw and describe a volume, in a folder beside it."""
-    print(write_report(volume, report_folder(url)))
 
 
 if __name__ == "__main__":

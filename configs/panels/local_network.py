@@ -22,7 +22,13 @@ def get_config(arg: str | None = None) -> Microseismic:
         sampling_interval=1 / rate,
         p=Medium(speed=(3300.0, 4600.0), gradient=(0.10, 0.35), quality=(80.0, 300.0)),
         s=Medium(speed=(1900.0, 2700.0), gradient=(0.06, 0.20), quality=(60.0, 250.0)),
-        source=Source(depth=(1500.0, 10000.0), margin=5000.0, frequency=(3.0, min(12.0, 0.18 * rate))),
+        source=Source(
+            depth=(1500.0, 10000.0),
+            margin=5000.0,
+            frequency=(3.0, min(12.0, 0.18 * rate)),
+            coda_level=(0.05, 0.4),
+            coda_decay=(1.0, 5.0),
+        ),
         noise=Noise(
             slope=(0.0, 2.5),
             low_cut=2.0,

@@ -91,6 +91,8 @@ class Source:
     clvd: Range = (0.0, 0.0)  # share that is a vertical compensated linear vector dipole
     wavelets: tuple[str, ...] = tuple(WAVELETS)  # kinds of WAVELETS; each event draws one
     frequency: Range = (12.0, 35.0)  # of the wavelet: its peak, corner or middle, Hz
+    coda_level: Range = (0.0, 0.0)  # rms of the scattered waves that follow an arrival, over its peak
+    coda_decay: Range = (1.0, 4.0)  # s in which they fall to 1/e
 
 
 @dataclass(frozen=True)

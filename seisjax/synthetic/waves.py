@@ -8,10 +8,12 @@ import numpy as np
 
 from seisjax.synthetic import source
 from seisjax.synthetic.arrays import Receivers
+from seisjax.synthetic.coda import coda
 from seisjax.synthetic.draws import draw
 from seisjax.synthetic.parameters import WAVELETS, Microseismic
 from seisjax.synthetic.traveltimes import Rays, trace_layered_rays, trace_rays
 
+_CODA = 1  # which random numbers are the coda's
 SV_INTO_PRESSURE = 0.05  # a hydrophone's share of SV, which turns into P at the sea floor; a mere order of magnitude
 
 
@@ -63,6 +65,10 @@ def event_waves(parameters: Microseismic, receivers: Receivers, statics: jax.Arr
         highest=box.frequency[1] * max(WAVELETS[kind].end for kind in kinds),
         gauge=gauge if (receivers.component == "strain").any() else None,
     )
+    if box.coda_level[1] > 0:
+        draw_key, coda_key = jax.random.split(jax.random.fold_in(key, _CODA))
+        level, decay = draw(draw_key, box.coda_level, box.coda_decay)
+        signal += coda(coda_key, signal, level, decay, parameters.sampling_interval)
     return Waves(place, origin_time, signal, onset, source.duration(pulse, t_star))
 
 

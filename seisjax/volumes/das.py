@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from seisjax.errors import UserError
+from seisjax.volumes.filtering import Band
 from seisjax.volumes.recording import Piece, Receiver, RecordingReader, Stretch
 
 _UNEVEN = 0.5  # samples that one may lie off an even axis of times
@@ -37,7 +38,9 @@ class DasReader(RecordingReader):
     `RecordingReader` raises.
     """
 
-    def __init__(self, paths: Sequence[str], *, stations: str = "", rate: float | None = None):
+    def __init__(
+        self, paths: Sequence[str], *, stations: str = "", rate: float | None = None, band: Band | None = None
+    ):
         pieces, attributes, distance = [], {}, None
         for path in paths:
             found, kept, along = _scan(path)
@@ -49,7 +52,7 @@ class DasReader(RecordingReader):
         self._distance = distance
         shared = tuple(pieces)
         receivers = [Receiver(str(i), (str(i),), "strain", shared) for i in range(len(distance))]
-        super().__init__(paths, receivers, attributes, stations=stations, rate=rate)
+        super().__init__(paths, receivers, attributes, stations=stations, rate=rate, band=band)
         self._channels = np.array([int(receiver.name) for receiver in self.receivers])
 
     def _headers(self, rows: slice) -> dict[str, np.ndarray]:

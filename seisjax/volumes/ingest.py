@@ -54,6 +54,7 @@ def ingest_part(
     dataset: str = "",
     stations: str = "",
     resample: float | None = None,
+    bandpass: str = "",
     dtype: str = "float32",
     chunk: Sequence[int] | None = None,
     shard: Sequence[int] | None = None,
@@ -66,7 +67,7 @@ def ingest_part(
 ) -> Volume | None:
     """Make the volume `output` of a survey, or a part of it.
 
-    `open_reader` says what is read, and what the options from `format` to `resample` mean. `labels` is a survey on the
+    `open_reader` says what is read, and what the options from `format` to `bandpass` mean. `labels` is a survey on the
     same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below len(class_names) where
     names are given. Without inputs the volume holds labels alone. A volume as input hands on its labels too.
     Samples are stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the
@@ -86,7 +87,7 @@ def ingest_part(
         raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
     paths = expand_inputs([str(p) for p in ([inputs] if isinstance(inputs, str | Path) else inputs)], format)
     options = {"format": format, "axes": axes, "vertical": vertical, "duplicates": duplicates, "interval": interval}
-    options |= {"dataset": dataset, "stations": stations, "resample": resample}
+    options |= {"dataset": dataset, "stations": stations, "resample": resample, "bandpass": bandpass}
     with ExitStack() as stack:
         reader = stack.enter_context(open_reader(paths, **options)) if paths else None
         label_sets = _open_labels(stack, reader, labels, label_name, class_names, options)
@@ -127,7 +128,7 @@ def _open_labels(
             raise UserError(f"--label_name={label_name}: not a name; use letters, digits and _")
         if len(class_names) > IGNORE:
             raise UserError(f"--class_names: {len(class_names)} names; there are at most {IGNORE} classes")
-        options = {**options, "label": label_name, "stations": "", "resample": None}
+        options = {**options, "label": label_name, "stations": "", "resample": None, "bandpass": ""}
         if reader:  # its grid is the measure
             options |= {
                 "format": "auto",

@@ -11,6 +11,7 @@ import numpy as np
 
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
+from seisjax.volumes.filtering import Band, bandpass, check_band
 from seisjax.volumes.readers import Column
 from seisjax.volumes.resampling import resample, same_interval
 from seisjax.volumes.stations import Stations, read_stations
@@ -212,8 +213,10 @@ class RecordingReader:
         *,
         stations: str = "",
         rate: float | None = None,
+        band: Band | None = None,
     ):
-        """`receivers` in their order, which `stations` (a table's path) may change; `rate`: Hz to be resampled to."""
+        """`receivers` in their order, which `stations` (a table's path) may change; `rate`: Hz to be resampled to;
+        `band`: what frequencies (Hz) are let through, afterwards."""
         self.name = inputs[0] if len(inputs) == 1 else f"{inputs[0]} and {len(inputs) - 1} more"
         table = read_stations(stations) if stations else None
         self._places = np.full((len(receivers), 3), np.nan)
@@ -221,6 +224,9 @@ class RecordingReader:
             receivers, self._places = _in_order_of(table, receivers)
         self.receivers, self._exact = list(receivers), rate is not None
         self.grid = common_grid(receivers, rate)
+        if band:
+            check_band(band, self.grid.interval)
+        self._band = band
         interval = round(self.grid.interval * 1000, 9)  # ms
         times = np.round(np.arange(self.grid.size) * interval, 6)
         whole = np.array_equal(times, np.rint(times))
@@ -236,6 +242,7 @@ class RecordingReader:
             "receiver_components": [receiver.component for receiver in receivers],
             "source_files": [os.path.abspath(path) for path in inputs],
             **({"origin": table.origin} if table and table.origin else {}),
+            **({"bandpass": list(band)} if band else {}),
             **attributes,
         }
 
@@ -265,6 +272,8 @@ class RecordingReader:
         samples = np.empty((len(chosen), self.grid.size), np.float32)
         for row, receiver in zip(samples, chosen, strict=True):
             row[:] = lay(found.pop(receiver.name), self.grid, self._exact)
+        if self._band:
+            samples = bandpass(samples, self.grid.interval, self._band)
         headers = self._headers(rows)
         if np.isfinite(self._places).any():
             headers |= {f"receiver_{axis}": self._places[rows, i] for i, axis in enumerate("xyz")}

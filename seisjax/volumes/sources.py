@@ -10,6 +10,7 @@ from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis
 from seisjax.volumes.array_files import open_hdf5, open_npy, open_npz, reading, split_dataset
 from seisjax.volumes.das import DasReader, is_das
+from seisjax.volumes.filtering import parse_band
 from seisjax.volumes.opening import open_volume
 from seisjax.volumes.readers import SurveyReader
 from seisjax.volumes.recording import describe_receivers
@@ -39,6 +40,7 @@ def open_reader(
     dataset: str = "",
     stations: str = "",
     resample: float | None = None,
+    bandpass: str = "",
     label: str | None = None,
     like: Sequence[Axis] | None = None,
 ) -> SurveyReader:
@@ -51,7 +53,7 @@ def open_reader(
     `interval` is in ms or m. `dataset` names the array of an `.npz` or HDF5 file. With `label` the survey is one of
     labels: a volume then gives its array labels_<label>, or its only label array. `like`: the axes of an array in a
     file that has no labels of its own for them. `stations` is a table of places for the receivers of waveforms and
-    DAS, `resample` the rate (Hz) that they are brought to.
+    DAS, `resample` the rate (Hz) that they are brought to, `bandpass` (LOW,HIGH in Hz) what is let through of them.
     Raises UserError for what cannot be read, and for several files that cannot be one survey.
     """
     if not inputs:
@@ -68,6 +70,7 @@ def open_reader(
         )
     if label is None:  # what describes the survey need not describe its labels
         given = {"dataset": dataset, "axes": axes, "interval": interval, "stations": stations, "resample": resample}
+        given["bandpass"] = bandpass
         given["duplicates"] = "" if duplicates == "refuse" else duplicates
         _check_taken(inputs[0], kind, given)
     if kind == "segy":
@@ -75,7 +78,9 @@ def open_reader(
         return open_segy(inputs, header_bytes, vertical, duplicates, interval)  # pyright: ignore[reportArgumentType]
     if kind in _RECORDINGS:
         paths = [str(local_path(path) or path) for path in inputs]
-        return (WaveformReader if kind == "waveforms" else DasReader)(paths, stations=stations, rate=resample)
+        band = parse_band(bandpass) if bandpass else None
+        make = WaveformReader if kind == "waveforms" else DasReader
+        return make(paths, stations=stations, rate=resample, band=band)
     (path,) = inputs
     if kind == "volume":
         return _open_stored(path, label)
@@ -93,7 +98,7 @@ def open_reader(
 def _check_taken(path: str, kind: str, given: Mapping[str, Any]) -> None:
     """Raise UserError for a flag that means nothing for this format: it would be ignored."""
     takers = {"dataset": ("npz", "hdf5"), "duplicates": ("segy",)}
-    takers |= dict.fromkeys(("stations", "resample"), _RECORDINGS)
+    takers |= dict.fromkeys(("stations", "resample", "bandpass"), _RECORDINGS)
     for flag, value in given.items():
         known = takers.get(flag, ("segy", "npy", "npz", "hdf5"))
         if value and kind not in known:

@@ -15,6 +15,7 @@ import numpy as np
 from absl import logging
 
 from seisjax.errors import UserError
+from seisjax.volumes.filtering import Band
 from seisjax.volumes.recording import Piece, Receiver, RecordingReader, Stretch, snap_interval
 
 _COMPONENTS = "ZNE123"  # the order of a station's channels
@@ -60,11 +61,13 @@ class WaveformReader(RecordingReader):
     missing, a file cannot be read, or holds no trace or one without samples, and what `RecordingReader` raises.
     """
 
-    def __init__(self, paths: Sequence[str], *, stations: str = "", rate: float | None = None):
+    def __init__(
+        self, paths: Sequence[str], *, stations: str = "", rate: float | None = None, band: Band | None = None
+    ):
         self._formats: dict[str, str] = {}
         receivers = scan_waveforms(paths, self._formats)
         attributes = {"sample_format": ",".join(sorted(set(self._formats.values())))}
-        super().__init__(paths, receivers, attributes, stations=stations, rate=rate)
+        super().__init__(paths, receivers, attributes, stations=stations, rate=rate, band=band)
 
     def _read(self, source: str, receivers: Sequence[Receiver]) -> Iterator[Stretch]:
         """Every trace of a file that belongs to one of the receivers."""
