@@ -166,8 +166,10 @@ def test_interference_crosses_the_array_at_its_speed_with_its_peak():
     assert np.median(peak) == pytest.approx(300.0, rel=0.1)
     k, peaks = wavenumbers(traces, 15.0)
     assert np.abs(k[np.argmax(peaks, axis=1)]).max() == pytest.approx(2 * np.pi * 15.0 / 1600.0, rel=0.1)
-    share = draws(replace(what, interference_share=0.4), LINE[:2], 100)
-    assert (np.abs(share).max(axis=(1, 2)) > 30).mean() == pytest.approx(0.4, abs=0.15)
+    what = replace(what, interference_share=0.4)
+    shots = jax.jit(lambda key: noise.interference(key, what, LINE[:1], GRID).spectrum)
+    found = [np.any(shots(key)) for key in jax.random.split(jax.random.key(0), 150)]
+    assert np.mean(found) == pytest.approx(0.4, abs=0.12)
 
 
 def test_high_frequencies_of_interference_come_first():
@@ -224,15 +226,6 @@ def test_bursts_are_short_and_on_a_few_traces():
         assert np.abs(panel).max() <= 4.1
         times = np.flatnonzero(np.abs(panel[loud]).max(axis=0) > 0.1) * INTERVAL
         assert np.ptp(times) < 0.4
-
-
-def test_all_kinds_together_are_finite_and_differ_from_panel_to_panel():
-    one = jax.jit(lambda key: noise.background(REALISTIC_NOISE, PLANE, 300, INTERVAL, key))
-    panels = np.stack([one(jax.random.key(seed)) for seed in (0, 1)])
-    assert np.isfinite(panels).all()
-    assert panels.dtype == np.float32
-    assert not np.array_equal(panels[0], panels[1])
-    np.testing.assert_array_equal(panels[0], one(jax.random.key(0)))
 
 
 @pytest.mark.parametrize("kind", [noise.swell, noise.water, noise.interference])

@@ -41,6 +41,7 @@ def panels(both):
 def test_interference_is_not_labelled_and_dead_traces_are_ignored(panels):
     present = [bool(panel.event.present) for panel in panels]
     assert {True, False} == set(present)
+    assert len({float(panel.amplitude.sum()) for panel in panels}) == len(panels)
     for panel in panels:
         assert np.isfinite(panel.amplitude).all()
         live = panel.labels[panel.trace_mask]
