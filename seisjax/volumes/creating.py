@@ -33,8 +33,8 @@ def create_volume(
     """Start a volume; nobody else sees it before `finish`.
 
     It gets the axes' coordinate arrays and, unless `dtype` is None, `amplitude` (unwritten: NaN) and `trace_mask` (over
-    all axes but the last; unwritten: True = the trace holds data). `kind` ("survey", "panels" or "recording") chooses the
-    default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
+    all axes but the last; unwritten: True = the trace holds data). `kind` ("survey", "panels" or "recording") chooses
+    the default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
     Chunks and shards are clipped to the volume, shards rounded to whole chunks.
     `shared`: other processes start the same volume, each with the same arguments, and what stands there already is
     kept; the caller has called `check_free`, and gives the folder of a local store as `staging`.
