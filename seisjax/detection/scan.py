@@ -15,6 +15,7 @@ from seisjax.geometry import Axis, Box
 from seisjax.volumes import Volume
 
 _SECONDS = {"ms": 1e-3, "s": 1.0, "us": 1e-6, "": 1e-3}
+_BYTES = 2**28  # of probabilities that are worked on at a time; picking takes a few times as much
 _CONTEXT = 10.0  # s read on both sides of a stretch: a pick that lasts longer is still one
 
 
@@ -98,7 +99,8 @@ class Predictions:
         self.num_receivers, self.num_samples = volume.shape[-2:]
         self.num_classes = info.shape[0]
         scale = int(info.attributes.get("label_scale", volume.attributes.get("label_scale", 0)) or 0)
-        self.waves = waves_of(info.attributes.get("class_names", ()), self.num_classes, scale)
+        waves = waves_of(info.attributes.get("class_names", ()), self.num_classes, scale)
+        self.waves = [wave._replace(number=wave.number - 1) for wave in waves]  # as `read` has them
 
     @property
     def seconds(self) -> float:
@@ -116,9 +118,10 @@ class Predictions:
         return places if np.isfinite(places).all() else None
 
     def read(self, first: int, stop: int, panel: int | None = None) -> np.ndarray:
-        """float32 (class, receiver, samples first to stop), NaN where there are no data."""
+        """float32 (class, receiver, samples first to stop), all classes but the first; NaN where there are no data."""
         middle = () if panel is None else (panel,)
-        box = Box((0, *middle, 0, first), (self.num_classes, *[1] * len(middle), self.num_receivers, stop - first))
+        sides = (self.num_classes - 1, *[1] * len(middle), self.num_receivers, stop - first)
+        box = Box((1, *middle, 0, first), sides)
         values = self.volume.read(PRED_PROBABILITY, box).astype(np.float32)
         return values if panel is None else values[:, 0]
 
@@ -191,8 +194,9 @@ def _picks_between(predictions: Predictions, picking: Picking, first: int, stop:
 
 
 def stretch_samples(predictions: Predictions, association: Association, locator: Locator | None, stretch: float) -> int:
-    """Samples of the stretches that a recording is scanned in."""
-    return round(max(stretch, 2 * event_span(locator, association)) / predictions.interval)
+    """Samples of the stretches that a recording is scanned in: fewer than asked for where they would fill memory."""
+    most = _BYTES // (4 * (predictions.num_classes - 1) * predictions.num_receivers) * predictions.interval
+    return round(max(min(stretch, most), 2 * event_span(locator, association)) / predictions.interval)
 
 
 def event_span(locator: Locator | None, association: Association) -> float:

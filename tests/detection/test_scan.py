@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from seisjax.detection import scan
 from seisjax.detection.events import Association
 from seisjax.detection.picks import ANY, P, S, join_picks
-from seisjax.detection.scan import Picking, Predictions, Wave, scan_panels, scan_recording, waves_of
+from seisjax.detection.scan import Picking, Predictions, Wave, scan_panels, scan_recording, stretch_samples, waves_of
 from seisjax.errors import UserError
 from seisjax.geometry import Axis
 from seisjax.volumes import create_volume, open_volume
@@ -48,6 +49,14 @@ def test_each_event_of_a_recording_comes_once(recording, locator, stretch):
     assert [event.first_arrival for event in events] == pytest.approx([p.time.min() for p in picks], abs=0.01)
     assert {event.num_receivers for event in events} == {119}
     assert {one.panel for part in parts for one in part} == {None}
+
+
+def test_stretches_are_bounded_by_memory_and_by_the_length_of_events(recording, locator, monkeypatch):
+    predictions, _ = recording
+    assert stretch_samples(predictions, Association(), None, 8.0) == 2000
+    monkeypatch.setattr(scan, "_BYTES", 4 * 120 * 1000)
+    assert stretch_samples(predictions, Association(), None, 8.0) == 1000
+    assert stretch_samples(predictions, Association(), locator, 8.0) == round(2 * locator.span / predictions.interval)
 
 
 def test_without_places_too(recording):
