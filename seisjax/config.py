@@ -68,7 +68,11 @@ class Augment:
 
 @dataclass
 class Model:
-    """The UNet."""
+    """The UNet.
+
+    The network of the paper has 8 base features, 7 levels, one sigmoid logit and no norm: 7,779,241 parameters. With
+    the default norm in place of the biases before it they are 7,781,777.
+    """
 
     base_features: int = 16  # features at full resolution, doubled at each level
     levels: int = 5  # resolutions, the bottleneck included

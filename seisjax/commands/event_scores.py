@@ -38,8 +38,7 @@ class EventScorer:
         self._panels = [self._windows[i].inner.start[0] for i in range(len(self._windows))]
         self._events = panel_events(volume, self._panels)
         self._shape, (self._interval, self._start) = survey.window[1:], sampling(volume.axes[-1])
-        attributes = volume.arrays[f"labels_{config.data.labels}"].attributes
-        self._scale = int(attributes.get("label_scale", 0))
+        self._scale = survey.label_scale
         self._waves = waves_of(survey.class_names, num_classes(config), self._scale)
         self._locator = _locator(volume)
         self._done = 0

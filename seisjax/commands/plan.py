@@ -13,6 +13,7 @@ from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import format_regions
 from seisjax.models.initialize import parameter_count
 from seisjax.runtime import resident_bytes
+from seisjax.synthesis import PANELS_KEPT, SyntheticVolume
 from seisjax.training.step import Batch
 
 
@@ -20,7 +21,8 @@ from seisjax.training.step import Batch
 class Memory:
     """What a step takes at its peak, bytes.
 
-    device: arguments, results and temporaries of the train step on one device, by the compiler. devices: how many of
+    device: arguments, results and temporaries of the train step on one device, by the compiler, and those of the
+    generator where panels are made there. panels: what making panels takes on the host. devices: how many of
     them lie in this host's own memory: all of its own where they are its processors, else 0. batches: those that are
     read ahead on the host. chunks: decoded chunks of the volume. saving: the state's copy while a checkpoint is
     written. program: Python, libraries and the compiled step, as this process holds them now.
@@ -30,13 +32,14 @@ class Memory:
     devices: int
     batches: int
     chunks: int
+    panels: int
     saving: int
     program: int
 
     @property
     def host(self) -> int:
         """All that one process of the run holds in its host's memory."""
-        return self.devices * self.device + self.batches + self.chunks + self.saving + self.program
+        return self.devices * self.device + self.batches + self.chunks + self.panels + self.saving + self.program
 
     def lines(self) -> list[str]:
         """The numbers for people."""
@@ -44,6 +47,7 @@ class Memory:
             "steps on its processors": self.devices * self.device,
             "batches": self.batches,
             "chunks": self.chunks,
+            "panels being made": self.panels,
             "a checkpoint under way": self.saving,
             "program and libraries": self.program,
         }
@@ -93,15 +97,29 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter) -> Memory:
     arrays = [survey.volume.arrays[name] for name in (AMPLITUDE, LABELS_PREFIX + config.data.labels)]
     decoded = sum(box.size for boxes in survey.regions.values() for box in boxes)
     decoded *= sum(array.dtype.itemsize for array in arrays)
+    making = kept = 0
+    if isinstance(survey.volume, SyntheticVolume):
+        making, kept = _generator_memory(survey.volume)
+        decoded = 0
+    on_device = config.data.synthesis == "device"
+    threads = min(config.data.num_threads, config.data.prefetch)
     return Memory(
-        device=device - step.alias_size_in_bytes,
+        device=device - step.alias_size_in_bytes + on_device * (making + kept),
         devices=len(local) if local[0].platform == "cpu" else 0,
         # One more than are read ahead is being read, and one is on its way to the devices.
-        batches=(config.data.prefetch + 2) * _bytes(batch) * len(local) // segmenter.mesh.size,
+        batches=(not on_device) * (config.data.prefetch + 2) * _bytes(batch) * len(local) // segmenter.mesh.size,
         chunks=min(config.data.cache_mebibytes * 2**20, decoded),
+        panels=(not on_device) * (threads * making + PANELS_KEPT * kept),
         saving=_bytes(state),
         program=resident_bytes(),
     )
+
+
+def _generator_memory(volume: SyntheticVolume) -> tuple[int, int]:
+    """Temporaries of making one panel, and the panel itself, bytes."""
+    number = jax.ShapeDtypeStruct((), jnp.uint32)
+    memory = jax.jit(volume.panels.generate).lower(number, number).compile().memory_analysis()
+    return memory.temp_size_in_bytes, memory.output_size_in_bytes
 
 
 def _abstract_batch(config: Experiment, survey: Survey) -> Batch:

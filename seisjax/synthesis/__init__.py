@@ -2,10 +2,11 @@
 
 from seisjax.synthesis.panels import Panels, load_parameters
 from seisjax.synthesis.tables import has_events, panel_events
-from seisjax.synthesis.volume import SyntheticVolume, open_data
+from seisjax.synthesis.volume import PANELS_KEPT, SyntheticVolume, open_data
 from seisjax.synthesis.writing import write_microseismic, write_part
 
 __all__ = [
+    "PANELS_KEPT",
     "Panels",
     "SyntheticVolume",
     "has_events",

@@ -25,7 +25,7 @@ DEFAULT_EXAMPLES = 1_000_000
 MOST_EXAMPLES = 10_000_000  # an axis label and a few bytes are kept for each
 
 _EVENTS_KEPT = 2**16  # so that the events of a split that was read are known
-_KEPT = 4  # panels that were read last are kept, so that windows of one panel cost one
+PANELS_KEPT = 4  # panels that were read last are kept, so that windows of one panel cost one
 
 
 def open_data(url: str | Path) -> Volume:
@@ -111,7 +111,7 @@ class SyntheticVolume(Volume):
             return lambda: self._values[name][box.slices].copy()
         numbers = range(box.start[0], box.stop[0])
         # Held from now on, so that the labels and the mask that are read with the amplitudes cost nothing.
-        held = {number: self._recent.start(number) for number in numbers[:_KEPT] if name != TRACE_MASK}
+        held = {number: self._recent.start(number) for number in numbers[:PANELS_KEPT] if name != TRACE_MASK}
 
         def finish() -> np.ndarray:
             values = np.empty(box.shape, info.dtype)
@@ -161,7 +161,7 @@ class _Recent:
             if number not in self._made:
                 self._made[number] = _Made(self._panels, self._label, number, self._remember)
             self._made.move_to_end(number)
-            while len(self._made) > _KEPT:
+            while len(self._made) > PANELS_KEPT:
                 self._made.popitem(last=False)
             return self._made[number]
 

@@ -22,6 +22,7 @@ def test_memory_of_the_plan_adds_up(config: Experiment):
     assert memory.device > memory.saving > 4 * 3 * 1000  # parameters and two moments
     assert memory.devices == 1
     assert memory.program <= resident_bytes(peak=True)
+    assert memory.panels == 0
     assert memory.host == memory.device + memory.batches + memory.chunks + memory.saving + memory.program
 
 
@@ -31,6 +32,24 @@ def test_a_processors_devices_share_the_hosts_memory(config: Experiment):
     assert memory.devices == 8
     assert memory.host > 8 * memory.device + memory.program
     assert f"{memory.device / 2**20:,.0f} MiB a device (compiler)" in plan(config)
+
+
+def test_panels_that_are_made_take_memory_where_they_are_made(config: Experiment, tmp_path: Path):
+    recipe = "from dataclasses import replace\nfrom seisjax.synthetic.parameters import QUICKSTART as Q\n"
+    recipe += "def get_config(): return replace(Q, array=replace(Q.array, lines=2, stations=8), num_samples=256)\n"
+    (tmp_path / "tiny.py").write_text(recipe)
+    config.data.volume, config.data.labels = f"synthetic:{tmp_path}/tiny.py?examples=100", "event"
+    config.data.train, config.data.validation, config.data.test = "example:0-79", "", ""
+    config.data.window, config.data.overhang = (1, 16, 256), 0.0
+    config.augment.flip_axes, config.model.num_classes, config.evaluate.baselines = (), 1, False
+    panel = 16 * 256 * 5
+    host = plan_memory(config)
+    assert host.panels > 4 * panel
+    assert host.chunks == 0
+    config.data.synthesis = "device"
+    device = plan_memory(config)
+    assert device.panels == device.batches == 0
+    assert device.device > host.device + panel
 
 
 def test_peak_memory_is_the_highest():
