@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ class StaLta:
     on: float = 3.0  # ratio that switches a trigger on
     off: float = 1.5  # ratio below which it switches off
     min_receivers: float = 0.1  # share of the live receivers, or from 1 on their number
+    band: tuple[float, float] | None = None  # Hz; traces are filtered to it before (Butterworth, 4 corners, causal)
 
     def needed(self, live: int) -> int:
         """Receivers that must trigger together."""
@@ -44,6 +45,7 @@ class Grid:
     on: tuple[float, ...] = (2.0, 2.5, 3.0, 4.0, 5.0, 7.0)
     off: tuple[float, ...] = (1.0, 1.5, 2.0)
     min_receivers: tuple[float, ...] = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+    band: tuple[tuple[float, float] | None, ...] = (None,)  # give the band of the events where noise has another
 
 
 @dataclass
@@ -55,20 +57,28 @@ class Tuned:
     tried: list[tuple[StaLta, float]] = field(default_factory=list)
 
 
-def ratios(traces: np.ndarray, interval: float, sta: float, lta: float) -> np.ndarray:
-    """Recursive STA/LTA of traces (receiver, sample), float32: obspy's, 0 for the first `lta` s. NaN counts as 0."""
+def ratios(
+    traces: np.ndarray, interval: float, sta: float, lta: float, band: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Recursive STA/LTA of traces (receiver, sample), float32: obspy's, 0 for the first `lta` s. NaN counts as 0.
+
+    sta, lta and interval in s; traces are filtered to `band` (Hz) before. Raises UserError without obspy.
+    """
     short, long = max(round(sta / interval), 1), max(round(lta / interval), 2)
-    recursive_sta_lta = _obspy_sta_lta()
+    recursive_sta_lta, bandpass = _obspy()
     traces = np.nan_to_num(np.asarray(traces, np.float64))
+    if band:
+        traces = np.asarray(bandpass(traces, *band, df=1 / interval, corners=4))
     return np.stack([recursive_sta_lta(trace, short, long) for trace in traces]).astype(np.float32)
 
 
-def _obspy_sta_lta():
+def _obspy():
     try:
+        from obspy.signal.filter import bandpass
         from obspy.signal.trigger import recursive_sta_lta
     except ImportError as error:
         raise UserError("STA/LTA needs obspy; run pip install 'seisjax[passive]'") from error
-    return recursive_sta_lta
+    return recursive_sta_lta, bandpass
 
 
 def triggers(ratio: np.ndarray, interval: float, on: float, off: float) -> Picks:
@@ -121,7 +131,8 @@ def detect(traces: np.ndarray, interval: float, options: StaLta = StaLta()) -> l
     traces: (receiver, sample), of receivers that are dead all NaN or all 0; interval in s. Raises UserError without
     obspy.
     """
-    picks = triggers(ratios(traces, interval, options.sta, options.lta), interval, options.on, options.off)
+    ratio = ratios(traces, interval, options.sta, options.lta, options.band)
+    picks = triggers(ratio, interval, options.on, options.off)
     return coincidences(picks, options.needed(_live(traces)))
 
 
@@ -137,25 +148,24 @@ def tune(
     panels: arrays (receiver, sample), taken one after the other; truth: the events of each. Of settings that score
     alike the first of the grid's order is taken.
     """
-    windows = [pair for pair in itertools.product(grid.sta, grid.lta) if pair[0] < pair[1]]
+    windows = [one for one in itertools.product(grid.sta, grid.lta, grid.band) if one[0] < one[1]]
     levels = [pair for pair in itertools.product(grid.on, grid.off) if pair[1] < pair[0]]
     scores = {
-        StaLta(sta, lta, on, off, share): EventScores(tolerance)
-        for (sta, lta), (on, off), share in itertools.product(windows, levels, grid.min_receivers)
+        StaLta(sta, lta, on, off, share, band): EventScores(tolerance)
+        for (sta, lta, band), (on, off), share in itertools.product(windows, levels, grid.min_receivers)
     }
     for traces, events in zip(panels, truth, strict=True):
         seconds, live = traces.shape[1] * interval, _live(traces)
-        for sta, lta in windows:
-            ratio = ratios(traces, interval, sta, lta)
+        for sta, lta, band in windows:
+            ratio = ratios(traces, interval, sta, lta, band)
             for on, off in levels:
                 found = coincidences(triggers(ratio, interval, on, off), 1)
                 for share in grid.min_receivers:
-                    options = StaLta(sta, lta, on, off, share)
+                    options = StaLta(sta, lta, on, off, share, band)
                     needed = options.needed(live)
                     scores[options].add(events, [f for f in found if f.num_receivers >= needed], seconds)
     tried = [(options, score.result()["event_f1"] or 0.0) for options, score in scores.items()]
-    best, f1 = max(tried, key=lambda pair: pair[1])
-    return Tuned(replace(best), f1, tried)
+    return Tuned(*max(tried, key=lambda pair: pair[1]), tried)
 
 
 def _live(traces: np.ndarray) -> int:

@@ -68,3 +68,12 @@ def test_tuning_takes_the_best_of_the_grid(panel):
     assert tuned.event_f1 == max(f1 for _, f1 in tuned.tried) == 1.0
     found = detect(panel, INTERVAL, tuned.options)
     assert [event.first_arrival for event in found] == pytest.approx([2.0, 4.4], abs=0.2)
+
+
+def test_a_band_keeps_out_what_lies_below_it(panel):
+    swell = panel + 20 * np.sin(2 * np.pi * 0.7 * np.arange(1500) * INTERVAL)
+    plain, filtered = StaLta(0.05, 0.5, 4.0, 1.5, 0.5), StaLta(0.05, 0.5, 4.0, 1.5, 0.5, band=(8.0, 50.0))
+    assert [event.first_arrival for event in detect(swell, INTERVAL, filtered)] == pytest.approx([2.0, 4.4], abs=0.1)
+    assert len(detect(swell, INTERVAL, plain)) != 2
+    grid = Grid(sta=(0.05,), lta=(0.5,), on=(4.0,), off=(1.5,), min_receivers=(0.5,), band=(None, (8.0, 50.0)))
+    assert tune([swell], [Truth.of([2.0, 4.4])], INTERVAL, grid).options == filtered
