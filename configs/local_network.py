@@ -26,7 +26,7 @@ def get_config(arg: str | None = None) -> Experiment:
     config.data.volume = f"synthetic:{panels}?seed=0&examples=100000"
     config.data.labels = "phase"
     config.data.window = (1, len(receivers(parameters.array).places), parameters.num_samples)
-    config.data.batch_size = 8
+    config.data.batch_size = 4
     config.data.train = "example:0-89999"
     config.data.validation = "example:90000-90063"
     config.data.test = "example:91000-91127"
@@ -37,7 +37,7 @@ def get_config(arg: str | None = None) -> Experiment:
     config.data.clip = 10.0
     config.data.statistics_tiles = 16
     config.augment.polarity = 0.5
-    config.model.base_features = 16
+    config.model.base_features = 8
     config.model.levels = 5
     config.model.num_classes = 3
     config.loss.name = "cross_entropy+dice"

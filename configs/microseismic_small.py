@@ -16,7 +16,7 @@ def get_config(arg: str | None = None) -> Experiment:
     config.data.volume = "synthetic:microseismic_small?seed=0&examples=100000"
     config.data.labels = "event"
     config.data.window = (1, 512, 512)
-    config.data.batch_size = 4
+    config.data.batch_size = 2
     # Panels are independent of one another, so that no gap is needed between the splits.
     config.data.train = "example:0-89999"
     config.data.validation = "example:90000-90031"
