@@ -392,7 +392,9 @@ def test_soft_labels_add_up_over_windows():
     parts = [
         (loss.numerators(logits[i : i + 1], labels[i : i + 1]), loss.denominators(labels[i : i + 1])) for i in range(3)
     ]
-    numerators, denominators = ([sum(x) for x in zip(*(part[k] for part in parts), strict=True)] for k in (0, 1))
+    numerators, denominators = (
+        [jnp.stack(x).sum() for x in zip(*(part[k] for part in parts), strict=True)] for k in (0, 1)
+    )
     np.testing.assert_allclose(Loss.total(numerators, denominators), whole, rtol=1e-6)
 
 

@@ -137,6 +137,17 @@ def test_accumulation_equals_the_large_batch(config: Experiment):
     assert distance(whole, one_step(config, steps=3)) <= 1e-4
 
 
+def test_remat_and_bfloat16_train_alike(config: Experiment):
+    config.model.dropout, config.optimizer.learning_rate = 0.0, 1e-3
+    plain = one_step(config, steps=3)
+    config.model.remat = True
+    assert distance(plain, one_step(config, steps=3)) <= 1e-5
+    config.precision.compute = "bfloat16"
+    rounded = one_step(config, steps=3)
+    assert {value.dtype for value in rounded.values()} == {np.dtype(np.float32)}
+    assert 1e-5 < distance(plain, rounded) < 0.02
+
+
 def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     config.data.window = (8, 16, 32)
     config.data.batch_size = 2
