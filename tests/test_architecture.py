@@ -47,7 +47,10 @@ FLOORS = {
 FOR_EVERYONE = {"seisjax.errors", "seisjax.conventions"}
 ONLY_IN = {
     "orbax": {"seisjax.checkpoint"},
-    "seisjax.config": {"seisjax.experiment", "seisjax.commands", "seisjax.config_flags", "configs", "launch"},
+    "seisjax.config": {
+        *("seisjax.experiment", "seisjax.commands", "seisjax.config_flags"),
+        *("configs", "launch", "benchmarks"),
+    },
 }
 NO_PRIVATE_MODULES_OF = {"jax", "jaxlib", "flax", "grain", "optax", "orbax", "tensorstore"}
 # Where the import has another name.

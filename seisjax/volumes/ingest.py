@@ -78,10 +78,9 @@ def ingest_part(
 
     Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column. The
     one that finds all columns made returns the finished volume, the others None. What is made lies in NAME.partial;
-    the same call goes on with it after its process was killed. `progress` is called with the columns done and their
-    number, `say` with what else is worth telling.
-    Raises UserError, and leaves nothing behind that it has begun, for whatever is wrong with files, grid, labels or
-    storage, and where NAME.partial holds the work of another command.
+    the same call goes on with it after its process was killed. `progress` gets the columns done and their number, `say`
+    what else there is to tell. Raises UserError, and leaves nothing behind that it has begun, for whatever is wrong with
+    files, grid, labels or storage, and where NAME.partial holds the work of another command.
     """
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
@@ -94,9 +93,9 @@ def ingest_part(
         survey = Survey(reader, label_sets, dtype, sections)
         survey.lay_out(chunk, shard)
         check_free(str(local_path(str(output)) or output), overwrite)
-        wanted = {**options, "input": _signature(paths), "labels": _signature([labels])}
-        wanted |= {"dtype": dtype, "chunk": survey.chunk, "shard": survey.shard, "sections": list(sections)}
-        wanted |= {"label_name": label_name, "class_names": list(class_names), "stations": _signature([stations])}
+        files = {"input": _signature(paths), "labels": _signature([labels]), "stations": _signature([stations])}
+        wanted = options | files | {"label_name": label_name, "class_names": list(class_names), "dtype": dtype}
+        wanted |= {"chunk": survey.chunk, "shard": survey.shard, "sections": list(sections)}
         work = _Work(str(output), wanted, num_processes, process_id, overwrite, progress, say)
         stack.callback(work.release)
         try:
