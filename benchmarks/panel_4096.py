@@ -24,19 +24,21 @@ from absl import app, flags
 
 from seisjax.commands.plan import plan_memory
 from seisjax.commands.train import train
-from seisjax.config import Experiment, from_dict, to_dict
+from seisjax.config_flags import load_config
 from seisjax.files import write_json
 from seisjax.runtime import resident_bytes, use_one_heap
 from seisjax.synthesis import write_microseismic
 from seisjax.synthetic.parameters import PRESETS
 
-PRESET = flags.DEFINE_string("preset", "microseismic_4096", "panel of seisjax.synthetic.parameters.PRESETS")
+PRESET = flags.DEFINE_string("preset", "microseismic_4096", "a preset of panels with a file in configs/")
 SIDE = flags.DEFINE_integer("side", 4096, "side that the panel is padded to")
 STEPS = flags.DEFINE_integer("steps", 20, "steps on the one panel")
 NORM = flags.DEFINE_string("norm", "group", "model.norm; 'none' is the paper's network")
 REMAT = flags.DEFINE_bool("remat", False, "model.remat")
 COMPUTE = flags.DEFINE_string("compute", "float32", "precision.compute")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the result")
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def write_panel(url: str, preset: str) -> tuple[int, ...]:
@@ -45,34 +47,35 @@ def write_panel(url: str, preset: str) -> tuple[int, ...]:
     return write_microseismic(url, parameters, 1, seed=0).shape
 
 
-def paper_config(url: str, shape: tuple[int, ...], side: int, steps: int, **options: Any) -> Experiment:
-    """Training on the one panel of a volume, padded to `side`; options: `norm`, `remat`, `compute`."""
-    config = Experiment()
-    config.data.volume, config.data.labels = url, "event"
+def one_panel_config(preset: str, url: str, shape: tuple[int, ...], side: int, steps: int, **options: Any) -> Any:
+    """The preset's experiment on the one panel of a volume, padded to `side`, batch 1, amplitudes scaled by one number
+    and the cross-entropy alone; options: `norm`, `remat`, `compute`."""
+    config = load_config(str(CONFIGS / f"{preset}.py"))
+    config.data.volume, config.data.train, config.data.validation, config.data.test = url, "example:0", "", ""
+    config.data.synthesis, config.data.normalization, config.data.robust = "host", "training", False
+    config.data.clip, config.data.prefetch, config.data.statistics_tiles = 5.0, 2, 256
     config.data.window, config.data.pad_to = (1, *shape[1:]), (1, side, side)
     config.data.batch_size, config.data.sampling, config.data.overhang = 1, "grid", 0.0
-    config.data.train = "example:0"
-    config.model.base_features, config.model.levels, config.model.num_classes = 8, 7, 1
+    config.loss.name = "cross_entropy"
     config.model.norm, config.model.remat = options["norm"], options["remat"]
     config.precision.compute = options["compute"]
-    config.optimizer.schedule, config.optimizer.warmup_steps = "constant", 0
+    config.optimizer.schedule, config.optimizer.warmup_steps, config.optimizer.learning_rate = "constant", 0, 1e-3
     config.train.num_steps, config.train.log_every, config.train.figures = steps, 1, False
-    config.evaluate.baselines = False
     return config
 
 
-def planned(config: dict[str, Any]) -> dict[str, Any]:
+def planned(config: Any) -> dict[str, Any]:
     """The plan's numbers, bytes."""
     use_one_heap()
-    memory = plan_memory(from_dict(config))
+    memory = plan_memory(config)
     return asdict(memory) | {"host": memory.host, "lines": memory.lines()}
 
 
-def trained(config: dict[str, Any], workdir: str) -> dict[str, Any]:
+def trained(config: Any, workdir: str) -> dict[str, Any]:
     """Train; the peak of this process's memory, and the loss and the time of each step."""
     use_one_heap()
     started = time.time()
-    train(from_dict(config), Path(workdir), "benchmarks/panel_4096.py")
+    train(config, Path(workdir), "benchmarks/panel_4096.py")
     lines = [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
     times = [line["time"]["unix"] for line in lines if line["split"] == "train"]
     return {
@@ -87,7 +90,7 @@ def measure(folder: Path, preset: str, side: int, steps: int, **options: Any) ->
     """Write, plan and train, each in a process of its own."""
     url = str(folder / "panel.zarr")
     shape = _alone(write_panel, url, preset)
-    config = to_dict(paper_config(url, shape, side, steps, **options))
+    config = one_panel_config(preset, url, shape, side, steps, **options)
     plan, run = _alone(planned, config), _alone(trained, config, str(folder / "run"))
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
     return {

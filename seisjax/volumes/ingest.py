@@ -79,7 +79,7 @@ def ingest_part(
     Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column. The
     one that finds all columns made returns the finished volume, the others None. What is made lies in NAME.partial;
     the same call goes on with it after its process was killed. `progress` gets the columns done and their number, `say`
-    what else there is to tell. Raises UserError, and leaves nothing behind that it has begun, for whatever is wrong with
+    what else there is to tell. Raises UserError, and leaves nothing behind that it has begun, for what is wrong with
     files, grid, labels or storage, and where NAME.partial holds the work of another command.
     """
     if not 0 <= process_id < num_processes:
