@@ -46,8 +46,12 @@ DETECTORS = ("network", "STA/LTA")
 TEST_SEED = 1_000_003
 # Late enough in the panel for STA/LTA to have learnt the noise, soon enough for the event to be there whole.
 FIRST_ARRIVAL = (0.3, 0.45)
-THRESHOLDS = (0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
-SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+THRESHOLDS = (0.2, 0.5, 0.8)
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.4)
+# Averages that fit into these short panels; unfiltered, or in the events' band.
+GRID = sta_lta.Grid(
+    sta=(0.03, 0.06, 0.1), lta=(0.25, 0.5), min_receivers=(0.02, 0.05, 0.1, 0.2, 0.3, 0.5), band=(None, (8.0, 45.0))
+)
 EVENT_SCORES = ("event_precision", "event_recall", "event_f1", "false_alarms_per_hour", "onset_error_s")
 
 
@@ -121,7 +125,7 @@ def main(argv: list[str]) -> None:
         training = list(make_examples(parameters, network.seed, TUNING.value))
         network.predict(training)
         own = network.tune(training)
-        other = sta_lta.tune([e.amplitude for e in training], [e.truth for e in training], network.interval)
+        other = sta_lta.tune([e.amplitude for e in training], [e.truth for e in training], network.interval, GRID)
         tuned[kind] = {"network": own, "STA/LTA": asdict(other.options) | {"event_f1": other.event_f1}}
         for ratio in RATIOS:
             examples = list(make_examples(replace(parameters, snr=(ratio, ratio)), TEST_SEED, PANELS.value))
@@ -158,7 +162,7 @@ def score_sta_lta(examples: Sequence[Example], options: sta_lta.StaLta, interval
     """Scores of STA/LTA: events, and as sample mask the triggers that are part of an event."""
     total, masks = EventScores(), []
     for example in examples:
-        ratio = sta_lta.ratios(example.amplitude, interval, options.sta, options.lta)
+        ratio = sta_lta.ratios(example.amplitude, interval, options.sta, options.lta, options.band)
         picks = sta_lta.triggers(ratio, interval, options.on, options.off)
         found = sta_lta.detect(example.amplitude, interval, options)
         total.add(example.truth, found, seconds(example, interval))
