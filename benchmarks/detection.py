@@ -40,7 +40,7 @@ TUNING = flags.DEFINE_integer("tuning", 60, "panels of the training part, of eac
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 FIGURE = flags.DEFINE_string("figure", "", "PNG file for the figure")
 
-RATIOS = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+RATIOS = (0.1, 0.2, 0.35, 0.6, 1.0, 1.7, 3.0)
 NOISES = {"white": (WHITE_NOISE, Traces()), "realistic": (REALISTIC_NOISE, REALISTIC_TRACES)}
 DETECTORS = ("network", "STA/LTA")
 TEST_SEED = 1_000_003

@@ -32,7 +32,7 @@ from seisjax.volumes import Volume, open_volume
 
 DATA = flags.DEFINE_string("data", None, "folder with iceland/ and unterhaching/", required=True)
 WORK = flags.DEFINE_string("work", "runs/field", "folder for volumes, runs and predictions")
-STEPS = flags.DEFINE_integer("steps", 600, "training steps for each network of stations")
+STEPS = flags.DEFINE_integer("steps", 1200, "training steps for each network of stations")
 THRESHOLD = flags.DEFINE_float("threshold", 0.5, "probability of a pick")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 FIGURE = flags.DEFINE_string("figure", "", "PNG file for a figure of the Iceland records")
@@ -61,7 +61,7 @@ class Records:
     """A network's records and what was made of them."""
 
     volume: Volume
-    probability: np.ndarray  # (class, receiver, sample)
+    probability: np.ndarray  # (class, receiver, sample) of P and S
     picks: Picks
     interval: float
     stations: list[str]  # of each receiver
@@ -324,7 +324,7 @@ def draw(records: Records, wanted: Sequence[Reference], path: Path, begin: float
             i = next(j for j, s in enumerate(records.stations) if s == name and components[j] == component)
             scale = np.nanpercentile(np.abs(traces[i]), 99.5)
             ax.plot(time, row + 0.4 * np.clip(traces[i] / scale, -1, 1), lw=0.4, color="0.3")
-            for number, colour in ((1, "#1B6CA8"), (2, "#C8553D")):
+            for number, colour in enumerate(("#1B6CA8", "#C8553D")):
                 ax.fill_between(time, row, row + 0.5 * records.probability[number, i, samples], color=colour, alpha=0.5)
             for one in (w for w in wanted if w.station == name and w.phase == phase):
                 if begin <= one.time < begin + length:

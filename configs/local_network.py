@@ -44,9 +44,9 @@ def get_config(arg: str | None = None) -> Experiment:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup_steps = 50
     config.optimizer.average = 0.99
-    config.train.num_steps = 600
+    config.train.num_steps = 1200
     config.train.log_every = 20
-    config.train.evaluate_every = 150
-    config.train.checkpoint_every = 150
+    config.train.evaluate_every = 200
+    config.train.checkpoint_every = 200
     config.evaluate.baselines = False
     return config
