@@ -1,6 +1,6 @@
 """A network that saw synthetic panels alone, on real records: does it pick as the analysts' programs did?
 
-    python benchmarks/field_check.py --data=FOLDER --work=runs/field --output=scores.json --figure=iceland.png
+    python benchmarks/field_check.py --data=FOLDER --work=runs/field --output=scores.json --figure=picks.png
 
 FOLDER holds `iceland/` (18 volcano-tectonic events on 12 stations, with the automatic picks of QuakeMigrate: *.m,
 *.picks, *.event, stations.txt) and `unterhaching/` (4 stations around two small events). For each network of stations:
@@ -35,11 +35,13 @@ WORK = flags.DEFINE_string("work", "runs/field", "folder for volumes, runs and p
 STEPS = flags.DEFINE_integer("steps", 1200, "training steps for each network of stations")
 THRESHOLD = flags.DEFINE_float("threshold", 0.5, "probability of a pick")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
-FIGURE = flags.DEFINE_string("figure", "", "PNG file for a figure of the Iceland records")
+RECORDS = flags.DEFINE_string("records", "", "PNG file for a figure of the Iceland records")
+FIGURE = flags.DEFINE_string("figure", "", "PNG file for a figure of our picks less the automatic ones, Iceland")
 
 ROOT = Path(__file__).resolve().parent.parent
 HIGHPASS = "2,"  # Hz: what lies below is the sea's
 WITHIN = (0.2, 0.5)  # s between two picks that agree
+FARTHEST = 2.0  # s: what lies farther off is another arrival
 PHASES = {"P": P, "S": S}
 STA_LTA = sta_lta.StaLta(sta=0.3, lta=5.0, on=4.0, off=1.5)  # the usual kind of setting for local earthquakes
 # Where Unterhaching's two events stand in its records, from the peaks of all four stations; the data have no picks.
@@ -86,8 +88,10 @@ def main(argv: list[str]) -> None:
     iceland_stations(data / "iceland/stations.txt", work / "iceland_stations.csv")
     records = make(work, "iceland", data / "iceland/*.m", 100, work / "iceland_stations.csv")
     result["iceland"] = compare_iceland(records, work, data / "iceland")
+    if RECORDS.value:
+        draw_records(records, references(records, data / "iceland"), Path(RECORDS.value))
     if FIGURE.value:
-        draw(records, references(records, data / "iceland"), Path(FIGURE.value))
+        draw_differences(result["iceland"]["agreement"], Path(FIGURE.value))
     records = make(work, "unterhaching", data / "unterhaching/*.cut.slist.gz", 50, None)
     result["unterhaching"] = compare_unterhaching(records, work)
     if OUTPUT.value:
@@ -220,8 +224,15 @@ def agree(
         shares = {f"within_{limit}_s": float((np.abs(near) <= limit).mean()) for limit in WITHIN}
         close = near[np.abs(near) <= WITHIN[-1]]
         bias = float(np.median(close)) if len(close) else None
+        differences = near[np.abs(near) <= FARTHEST].round(3).tolist()
         text = ", ".join(f"{100 * share:.0f} % {name.replace('_', ' ')}" for name, share in shares.items())
-        result[phase] = {"wanted": len(near), **shares, "median_s": bias, "text": f"{len(near)} picks, {text}"}
+        result[phase] = {
+            "wanted": len(near),
+            **shares,
+            "median_s": bias,
+            "differences_s": differences,
+            "text": f"{len(near)} picks, {text}",
+        }
     return result
 
 
@@ -309,7 +320,28 @@ def compare_unterhaching(records: Records, work: Path) -> dict[str, Any]:
     }
 
 
-def draw(records: Records, wanted: Sequence[Reference], path: Path, begin: float = 0.0, length: float = 60.0) -> None:
+def draw_differences(agreement: dict[str, Any], path: Path) -> None:
+    """Histograms of the distance from each automatic pick to our nearest of its phase and station."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    bins = np.arange(-FARTHEST, FARTHEST + 0.05, 0.1) - 0.05
+    for ax, phase in zip(figure.subplots(1, len(PHASES)), PHASES, strict=True):
+        for (name, scores), colour in zip(agreement.items(), ("#1B6CA8", "#C8553D"), strict=True):
+            if phase in scores:
+                label = f"{name} ({len(scores[phase]['differences_s'])} of {scores[phase]['wanted']})"
+                ax.hist(scores[phase]["differences_s"], bins, histtype="step", lw=1.5, color=colour, label=label)
+        for limit in WITHIN:
+            ax.axvspan(-limit, limit, color="0.5", alpha=0.12, lw=0)
+        ax.set_title(f"{phase} picks")
+        ax.set_xlabel("ours less the automatic pick (s)")
+        ax.set_xlim(-FARTHEST, FARTHEST)
+        ax.legend(loc="upper left", fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def draw_records(
+    records: Records, wanted: Sequence[Reference], path: Path, begin: float = 0.0, length: float = 60.0
+) -> None:
     """A minute of the vertical and one horizontal record of each station, probabilities, and the automatic picks."""
     stop = min(round((begin + length) / records.interval), records.volume.shape[-1])
     samples = slice(round(begin / records.interval), stop)
