@@ -20,7 +20,7 @@ from seisjax.synthetic.arrays import receivers
 from seisjax.synthetic.parameters import Microseismic
 from seisjax.volumes import open_volume
 
-SNR_EDGES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+SNR_EDGES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def detect(request: Detection) -> str:
     recorded = Recorded.of(predictions.volume.attributes)
     lines = []
     if truth is not None:
-        path = request.output.with_suffix(".scores.json")
+        path = _scores_path(request)
         scores = _score(predictions, found, truth, request.match_tolerance)
         write_json(path, scores)
         lines = [score_lines(scores), f"scores written to {path}"]
@@ -67,10 +67,16 @@ def detect(request: Detection) -> str:
     return "\n".join([*lines, f"{len(found)} events, {where}, written to {request.output}"])
 
 
+def _scores_path(request: Detection) -> Path:
+    return request.output.with_suffix(".scores.json")
+
+
 def _check(request: Detection) -> None:
-    for path in (request.output, request.picks):
+    for path in (request.output, request.picks, _scores_path(request) if request.truth else None):
         if path and path.exists() and not request.overwrite:
             raise UserError(f"{path}: exists; give --overwrite, or another path")
+    if request.picks == request.output:
+        raise UserError(f"--picks={request.picks}: is the catalogue's own path, --output; give another")
     check_obspy(request.output)
     positive = {
         "min_receivers": request.association.min_receivers,
@@ -82,6 +88,8 @@ def _check(request: Detection) -> None:
     for name, value in positive.items():
         if not value > 0:
             raise UserError(f"--{name}={value:g}: must be above 0")
+    if request.association.moveout < 0:
+        raise UserError(f"--moveout={request.association.moveout:g}: must not be negative; 0 is any")
     if not 0 < request.picking.threshold < 1:
         raise UserError(f"--threshold={request.picking.threshold:g}: is a probability; give one between 0 and 1")
 

@@ -133,11 +133,14 @@ def load_parameters(config: str, where: str = "--config") -> Microseismic:
     if not Path(path).is_file():
         raise UserError(f"{where}={config}: no such file")
     try:
-        parameters = runpy.run_path(path)["get_config"](*[argument] if colon else [])
+        make = runpy.run_path(path).get("get_config")
+        parameters = make(*[argument] if colon else []) if make else None
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{where}={config}: {type(error).__name__}: {error}; it must define get_config()") from error
+        raise UserError(f"{where}={config}: {type(error).__name__}: {error}; mend the file") from error
+    if make is None:
+        raise UserError(f"{where}={config}: defines no get_config(); write one that returns Microseismic")
     if not isinstance(parameters, Microseismic):
         raise UserError(f"{where}={config}: get_config() must return Microseismic, not {type(parameters).__name__}")
     return parameters

@@ -113,7 +113,7 @@ def _parse(path: str, file: _Bytes, interval: float | None) -> SegyFile:
     binary = file.read(TEXT_HEADER, BINARY_HEADER) if file.size else b""
     if len(binary) < BINARY_HEADER:
         size = "empty" if file.size == 0 else f"only {file.size} bytes"
-        raise UserError(f"{path}: {size}; not a SEG-Y file, or truncated")
+        raise UserError(f"{path}: {size}; truncated, or neither SEG-Y nor another of the formats that --format lists")
 
     def number(kind: str, byte: int) -> int:
         return struct.unpack_from(">" + kind, binary, byte - TEXT_HEADER - 1)[0]

@@ -139,7 +139,7 @@ def expand_inputs(inputs: Sequence[str], format: str = "auto") -> list[str]:
     """The files that patterns (`day*/*.mseed`) and folders of waveforms or DAS mean, sorted; the others as they are.
 
     Of a folder those files are taken that are known by their content, all if `format` says that it is one of them.
-    Raises UserError for a pattern that no file follows.
+    Raises UserError for a pattern that no file follows, and for a folder of nothing that is known.
     """
     expanded = []
     for path in inputs:
@@ -147,19 +147,22 @@ def expand_inputs(inputs: Sequence[str], format: str = "auto") -> list[str]:
         if local is None or local.is_file() or not (local.is_dir() or glob.has_magic(str(local))):
             expanded.append(path)
         elif local.is_dir():
-            expanded += _recordings_in(local, format) or [path]
+            expanded += _recordings_in(path, local, format) or [path]
         else:
             found = sorted(name for name in glob.glob(str(local), recursive=True) if Path(name).is_file())
             expanded += found or _missing(path)
     return expanded
 
 
-def _recordings_in(folder: Path, format: str) -> list[str]:
-    """The files of waveforms or DAS below a folder that is no store."""
+def _recordings_in(path: str, folder: Path, format: str) -> list[str]:
+    """The files of waveforms or DAS below a folder that is no store; UserError where it holds no store either."""
     if format not in ("auto", *_RECORDINGS) or any((folder / name).exists() for name in DOCUMENTS):
         return []
     files = sorted(str(path) for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return [path for path in files if format != "auto" or detect_format(path) in _RECORDINGS]
+    known = [file for file in files if format != "auto" or detect_format(file) in _RECORDINGS]
+    if not known and not any(True for name in DOCUMENTS for _ in folder.rglob(name)):
+        raise UserError(f"{path}: holds neither a volume (no zarr.json) nor files of waveforms or DAS; check the path")
+    return known
 
 
 def detect_format(path: str, dataset: str = "") -> str:

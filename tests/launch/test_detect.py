@@ -8,6 +8,7 @@ import pytest
 
 from seisjax.commands.detect import Detection, detect
 from seisjax.detection.catalogue import read_events
+from seisjax.detection.events import Association
 from seisjax.detection.scan import Picking
 from seisjax.errors import UserError
 from seisjax.geometry import Axis
@@ -22,7 +23,9 @@ def get_config():
 """
 
 
-def write_panels(folder: Path, *, located: bool = True, depth: float = 100.0) -> tuple[Path, Path, np.ndarray]:
+def write_panels(
+    folder: Path, *, located: bool = True, depth: float = 100.0, snr: float = 1.0
+) -> tuple[Path, Path, np.ndarray]:
     """Two predicted panels over an event 1600 m below 4 x 8 receivers, and none; and the truth about them."""
     x, y = (values.ravel().astype(float) for values in np.meshgrid(np.arange(4) * 300.0, np.arange(8) * 150.0))
     places = {"x": x, "y": y, "z": np.full(32, depth)}
@@ -37,7 +40,7 @@ def write_panels(folder: Path, *, located: bool = True, depth: float = 100.0) ->
         volume.add_array("pred_probability", dimension_names=names, values=np.stack([1 - event, event]))
         for name, values in places.items() if located else ():
             volume.add_array(f"receiver_{name}", dimension_names=["receiver"], values=values)
-    known = {"panel": [0], "origin_time": [0.1], "x": [450.0], "y": [500.0], "z": [1600.0], "snr": [1.0]}
+    known = {"panel": [0], "origin_time": [0.1], "x": [450.0], "y": [500.0], "z": [1600.0], "snr": [snr]}
     with create_volume(folder / "truth.zarr", axes, kind="panels") as volume:
         for name, values in (known | {"first_arrival": [onset.min()]}).items():
             volume.add_array(f"event_{name}", dimension_names=["event"], values=np.array(values))
@@ -94,6 +97,7 @@ def test_the_array_of_the_medium_serves_where_places_are_not_stored(tmp_path):
     [
         ({"picking": Picking(threshold=1.5)}, "--threshold=1.5: is a probability"),
         ({"stretch": 0.0}, "--stretch=0: must be above 0"),
+        ({"association": Association(moveout=-1.0)}, "--moveout=-1: must not be negative"),
         ({"medium": "quikstart"}, "did you mean 'quickstart'"),
         ({"truth": "predicted"}, "needs a volume with a table of events"),
         ({"predictions": "truth"}, "holds no probabilities"),
@@ -107,6 +111,24 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, options, message):
         detect(Detection(**{"predictions": str(predicted), "output": tmp_path / "events.csv"} | options))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "events.csv").exists()
+
+
+def test_no_output_replaces_another(tmp_path):
+    predicted, truth, _ = write_panels(tmp_path)
+    with pytest.raises(UserError, match="--picks=.*/events.csv: is the catalogue's own path"):
+        detect(Detection(str(predicted), tmp_path / "events.csv", picks=tmp_path / "events.csv"))
+    detect(Detection(str(predicted), tmp_path / "events.csv", truth=str(truth)))
+    scores = (tmp_path / "events.scores.json").read_text()
+    with pytest.raises(UserError, match="events.scores.json: exists; give --overwrite"):
+        detect(Detection(str(predicted), tmp_path / "events.xml", truth=str(truth), match_tolerance=1e-6))
+    assert (tmp_path / "events.scores.json").read_text() == scores
+    assert not (tmp_path / "events.xml").exists()
+
+
+def test_recall_is_told_of_strong_events_too(tmp_path):
+    predicted, truth, _ = write_panels(tmp_path, snr=20.0)
+    summary = detect(Detection(str(predicted), tmp_path / "events.csv", truth=str(truth)))
+    assert "SNR 12.8-25.6: recall 1.000 of 1 events" in summary
 
 
 def test_sources_must_lie_below_the_receivers(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
-from seisjax.synthesis import Panels
+from seisjax.synthesis import Panels, load_parameters
 from seisjax.synthesis.panels import read_recording
 from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Traces
 from seisjax.volumes import create_volume
@@ -60,3 +60,19 @@ def test_recordings_that_do_not_suit_are_one_line(tmp_path, monkeypatch):
         volume.write("amplitude", Box((0, 0, 0), (1, 2, 4)), np.zeros((1, 2, 4), np.float32))
     with pytest.raises(UserError, match="axes example, receiver, time"):
         read_recording(str(tmp_path / "panels.zarr"), 0.004)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "own.py: defines no get_config"),
+        ("def get_config(): pass", "must return Microseismic, not NoneType"),
+        ("def get_config(): return KeyError['get_config']", "TypeError: .*; mend the file"),
+        ("def get_config(", "SyntaxError: .*; mend the file"),
+    ],
+)
+def test_files_of_parameters_that_are_wrong_are_one_line(tmp_path, text, message):
+    (tmp_path / "own.py").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load_parameters(f"{tmp_path}/own.py")
+    assert "\n" not in str(error.value)

@@ -76,6 +76,10 @@ def test_files_follow_one_another_and_gaps_are_masked(tmp_path: Path):
     np.testing.assert_array_equal(amplitude(pattern), expected)
     with pytest.raises(UserError, match="no such file"):
         ingest(str(folder / "*.sac"), tmp_path / "none.zarr")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty/notes.txt").write_text("not a record")
+    with pytest.raises(UserError, match="empty: holds neither a volume .* nor files of waveforms or DAS"):
+        ingest(tmp_path / "empty", tmp_path / "none.zarr")
 
 
 def test_a_receiver_off_the_grid_goes_to_its_nearest_samples(tmp_path: Path):
