@@ -1,6 +1,7 @@
 """What training would take, before it starts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -118,7 +119,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter) -> Memory:
 def _generator_memory(volume: SyntheticVolume) -> tuple[int, int]:
     """Temporaries of making one panel, and the panel itself, bytes."""
     number = jax.ShapeDtypeStruct((), jnp.uint32)
-    memory = jax.jit(volume.panels.generate).lower(number, number).compile().memory_analysis()
+    memory: Any = jax.jit(volume.panels.generate).lower(number, number).compile().memory_analysis()
     return memory.temp_size_in_bytes, memory.output_size_in_bytes
 
 
