@@ -25,7 +25,7 @@ def get_config(arg: str | None = None) -> Microseismic:
         source=Source(
             depth=(1500.0, 10000.0),
             margin=5000.0,
-            frequency=(3.0, min(12.0, 0.18 * rate)),
+            frequency=(3.0, min(12.0, 0.14 * rate)),
             coda_level=(0.05, 0.4),
             coda_decay=(1.0, 5.0),
         ),
