@@ -17,9 +17,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
+from seisjax.command_line import run
 from seisjax.commands.load import Trained, load
 from seisjax.conventions import IGNORE
 from seisjax.detection import sta_lta
@@ -27,6 +28,7 @@ from seisjax.detection.events import Association, associate
 from seisjax.detection.location import Ground, Locator
 from seisjax.detection.matching import EventScores, Truth
 from seisjax.detection.scan import Picking, pick_waves, waves_of
+from seisjax.errors import UserError
 from seisjax.files import write_json
 from seisjax.synthesis import Panels
 from seisjax.synthesis.volume import SyntheticVolume
@@ -71,7 +73,8 @@ class Network:
     def __init__(self, run: Trained):
         self.run, self.params = run, averaged(run.state)
         volume = run.survey.volume
-        assert isinstance(volume, SyntheticVolume), "the run was not trained on a synthetic: volume"
+        if not isinstance(volume, SyntheticVolume):
+            raise UserError(f"--workdir={WORKDIR.value}: was trained on {volume.url}; give a run on synthetic: panels")
         self.parameters: Microseismic = volume.panels.parameters
         self.seed = volume.panels.seed
         self.locator = Locator(volume.panels.receivers.places, Ground.of(self.parameters))
@@ -258,4 +261,4 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)

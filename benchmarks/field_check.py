@@ -20,12 +20,14 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from matplotlib.figure import Figure
 
+from seisjax.command_line import run
 from seisjax.detection import sta_lta
 from seisjax.detection.picks import P, Picks, S
 from seisjax.detection.scan import Picking, Predictions, pick_waves
+from seisjax.errors import UserError
 from seisjax.files import write_json
 from seisjax.geometry import Box
 from seisjax.volumes import Volume, open_volume
@@ -77,6 +79,9 @@ def main(argv: list[str]) -> None:
     """Both networks of stations, one after the other."""
     del argv
     data, work = Path(DATA.value), Path(WORK.value)
+    for folder in ("iceland", "unterhaching"):
+        if not (data / folder).is_dir():
+            raise UserError(f"--data={data}: has no folder {folder}; see the top of this script for what it must hold")
     work.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {
         "what": "picks of a network that was trained on synthetic panels alone, on real records",
@@ -370,4 +375,4 @@ def draw_records(
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run(main)
