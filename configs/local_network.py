@@ -7,6 +7,9 @@
 
 The argument is RECEIVERS.csv[,HZ], as configs/panels/local_network.py takes it; the receivers in the order of the
 records'. Without it a small star of stations is taken, to try it out.
+
+486,307 parameters and 1 GiB of memory; 1200 steps take a quarter of an hour on two CPU cores for 36 receivers. Expect
+on validation panels an IoU of about 0.3 for P and 0.4 for S; docs/passive.md tells what came of it on real records.
 """
 
 from pathlib import Path
