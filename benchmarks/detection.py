@@ -116,7 +116,7 @@ class Network:
         return total.result()
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Score both detectors, print the table, draw the figure."""
     del argv
     network = Network(load(Path(WORKDIR.value), CHECKPOINT.value))

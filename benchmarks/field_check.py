@@ -77,7 +77,7 @@ class Records:
         return self.volume.shape[-1] * self.interval
 
 
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Both networks of stations, one after the other."""
     del argv
     data, work = Path(DATA.value), Path(WORK.value)
