@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import grain  # noqa: F401  # its flags, which are defined as it is imported, are to stay
 import numpy as np
 import pytest
 from absl import flags
