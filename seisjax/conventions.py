@@ -20,6 +20,9 @@ CLASS_AXIS = "class"
 VERTICAL_UNITS = {"time": "ms", "depth": "m"}
 VERTICAL_AXES = tuple(VERTICAL_UNITS)
 
+# The ellipsoid of latitudes and longitudes: its semi-major axis in m, and its eccentricity squared.
+WGS84 = (6378137.0, 6.69437999014e-3)
+
 # Mesh axes: `data` splits the batch, `space` splits a window.
 DATA = "data"
 SPACE = "space"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from seisjax.conventions import WGS84
 from seisjax.detection.picks import ANY, P, S
 from seisjax.detection.scan import Found
 from seisjax.errors import UserError
@@ -23,8 +24,6 @@ EVENT_COLUMNS = (
 PICK_COLUMNS = ("event", "panel", "receiver", "name", "phase", "time", "date_time", "probability", "duration")
 QUAKEML = (".xml", ".quakeml")
 PHASES = {ANY: "", P: "P", S: "S"}
-
-_AXIS, _FLATTENING = 6378137.0, 1 / 298.257223563  # WGS84
 
 
 @dataclass(frozen=True)
@@ -210,9 +209,9 @@ def _waveform(name: str, receiver: int, model: Any) -> Any:
 def degrees(x: float, y: float, origin: Mapping[str, float]) -> tuple[float, float]:
     """Latitude and longitude of a place x m north and y m east of an origin: on the ellipsoid's two radii there."""
     latitude = math.radians(origin["latitude"])
-    squared = _FLATTENING * (2 - _FLATTENING)
+    axis, squared = WGS84
     root = 1 - squared * math.sin(latitude) ** 2
-    meridian, normal = _AXIS * (1 - squared) / root**1.5, _AXIS / math.sqrt(root)
+    meridian, normal = axis * (1 - squared) / root**1.5, axis / math.sqrt(root)
     return (
         origin["latitude"] + math.degrees(x / meridian),
         origin["longitude"] + math.degrees(y / (normal * math.cos(latitude))),

@@ -112,11 +112,7 @@ class _Work(SharedWork):
             rows = _event_rows(events, len(units[0][1]))
             self.note(ledger, number, np.concatenate([moments.array(), rows.ravel()]))
         left = len(units) - len(ledger.done())
-        if left:
-            self.say(f"{left} of {len(units)} parts are left to other processes; the last one finishes")
-            return None
-        if not self.claim_finish():
-            self.say("another process finishes the volume")
+        if not self.claims_finish(left, len(units), "parts"):
             return None
         return self._finish(panels, volume, ledger, [unit for _, unit in units])
 

@@ -43,6 +43,7 @@ class Products(NamedTuple):
 
 
 def time_grid(num_samples: int, interval: float) -> Grid:
+    """The times of traces every `interval` s, and the frequencies (Hz) of a transform that is `PADDING` s longer."""
     length = fast_length(num_samples + round(PADDING / interval))
     frequency = (np.arange(length // 2 + 1) / (length * interval)).astype(np.float32)
     return Grid(num_samples, interval, length, frequency)

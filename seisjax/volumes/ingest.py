@@ -201,11 +201,7 @@ class _Work(SharedWork):
             reached += 1
             self.progress(reached, len(own))
         left = len(columns) - len(ledger.done())
-        if left:
-            self.say(f"{left} of {len(columns)} shard columns are left to other processes; the last one finishes")
-            return None
-        if not self.claim_finish():
-            self.say("another process finishes the volume")
+        if not self.claims_finish(left, len(columns), "shard columns"):
             return None
         return self._finish(survey, volume, encoding, ledger)
 

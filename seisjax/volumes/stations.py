@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from seisjax.conventions import WGS84
 from seisjax.errors import UserError
 
 _NAMES = ("name", "station")
 _LOCAL = ("x", "y", "z")
 _ELEVATIONS = {"elevation": 1.0, "elevation_m": 1.0, "elevation_km": 1000.0}  # column: m of one
-_WGS84 = (6378137.0, 6.69437999014e-3)  # half the longer axis in m, eccentricity squared
 _HIGH = 10.0  # stations that are all lower than so many m, yet kilometres apart, have elevations in km, as a rule
 
 
@@ -82,7 +82,7 @@ def local_metres(latitudes: Any, longitudes: Any, latitude: float, longitude: fl
 
 
 def _geocentric(lat: Any, lon: Any) -> tuple[Any, Any, Any]:
-    axis, squared = _WGS84
+    axis, squared = WGS84
     normal = axis / np.sqrt(1 - squared * np.sin(lat) ** 2)
     across = normal * np.cos(lat)
     return across * np.cos(lon), across * np.sin(lon), normal * (1 - squared) * np.sin(lat)

@@ -87,11 +87,18 @@ class SharedWork:
         with storage_errors(self.output, WRITE_REMEDY):
             ledger.add(number, record)
 
-    def claim_finish(self) -> bool:
-        """Whether this process, and no other, is to finish the volume."""
+    def claims_finish(self, left: int, total: int, parts: str) -> bool:
+        """Whether this process, and no other, is to finish the volume, of whose `total` parts `left` are not made."""
+        if left:
+            self.say(f"{left} of {total} {parts} are left to other processes; the last one finishes")
+            return False
         if self.staging:
-            return self.staging.claim("finish")
-        return self.num_processes == 1 or self.store.write_first(f"{LEDGER}/finish", b"")
+            claimed = self.staging.claim("finish")
+        else:
+            claimed = self.num_processes == 1 or self.store.write_first(f"{LEDGER}/finish", b"")
+        if not claimed:
+            self.say("another process finishes the volume")
+        return claimed
 
     def close(self) -> None:
         """Drop the ledger, when the volume is finished."""
