@@ -2,7 +2,11 @@
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -41,6 +45,61 @@ def pytest_unconfigure() -> None:
 def repository() -> Path:
     """Root of the checkout: configs/, launch/, docs/."""
     return REPOSITORY
+
+
+_JOIN = """
+import sys
+import jax
+jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), heartbeat_timeout_seconds=20)
+"""
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Ports of this machine that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            return probe.getsockname()[1]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def processes(repository: Path, free_port: Callable[[], int]) -> Callable[..., list[str]]:
+    """Run Python code in several processes of one JAX run, each with virtual devices; returns what each printed.
+
+    `arguments` are sys.argv[4:] of the code; the first three are the address of process 0, their number and its own.
+    """
+
+    def run(count: int, code: str, *arguments: object, devices: int = 1, timeout: float = 240) -> list[str]:
+        environment = os.environ | {
+            "PYTHONPATH": str(repository),
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUM_CPU_DEVICES": str(devices),
+        }
+        address = f"localhost:{free_port()}"
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", _JOIN + code, address, str(count), str(i), *map(str, arguments)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(count)
+        ]
+        try:
+            results = [process.communicate(timeout=timeout) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        failed = [i for i, process in enumerate(started) if process.returncode]
+        assert not failed, f"processes {failed} of {count} failed:\n" + "\n".join(error for _, error in results)
+        return [output for output, _ in results]
+
+    return run
 
 
 @pytest.fixture(scope="session")
