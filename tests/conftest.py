@@ -97,7 +97,9 @@ def processes(repository: Path, free_port: Callable[[], int]) -> Callable[..., l
                 process.kill()
         failed = [i for i, process in enumerate(started) if process.returncode]
         assert not failed, f"processes {failed} of {count} failed:\n" + "\n".join(error for _, error in results)
-        return [output for output, _ in results]
+        # Gloo tells of its connections on stdout.
+        lines = [[x for x in output.splitlines() if not x.startswith("[Gloo]")] for output, _ in results]
+        return ["\n".join(kept) for kept in lines]
 
     return run
 
