@@ -19,6 +19,8 @@ FLOORS = {
     "seisjax.geometry": 0,
     "seisjax.augment": 1,
     "seisjax.boundaries": 1,
+    "seisjax.distributed": 1,
+    "seisjax.collectives": 1,
     "seisjax.losses": 1,
     "seisjax.metrics": 1,
     "seisjax.models": 1,
