@@ -13,26 +13,23 @@ from pathlib import Path
 from absl import flags
 
 from seisjax import runtime
-from seisjax.command_line import run
+from seisjax.command_line import define_processes, run
 from seisjax.commands.plan import plan
 from seisjax.commands.train import train
 from seisjax.config_flags import define_config
 from seisjax.errors import UserError
-from seisjax.sharding import initialize_distributed
 
 CONFIG = define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "folder that the run owns")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "print config, shapes, parameters, memory and plan, then stop")
-COORDINATOR = flags.DEFINE_string("coordinator_address", None, "host:port of process 0, in a run of several processes")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "processes of the run", lower_bound=1)
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "number of this process, from 0", lower_bound=0)
+join = define_processes()
 
 
 def main(argv: Sequence[str]) -> None:
     """Train as the flags say."""
     del argv
     runtime.prepare()
-    initialize_distributed(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    join()
     if DRY_RUN.value:
         print(plan(CONFIG.value))
         return

@@ -8,7 +8,10 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from seisjax import distributed
 from seisjax.errors import UserError
+
+flags.disclaim_key_flags()  # what is defined here belongs to the command that calls, whose --help lists it
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -17,6 +20,17 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     `--verbosity=1` shows the traceback too. Errors that are not the user's keep theirs.
     """
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
+
+
+def define_processes() -> Callable[[], None]:
+    """Define the flags of a run of several processes; returns what joins it, to be called before any computation."""
+    address = flags.DEFINE_string("coordinator_address", None, "host:port of process 0, in a run of several processes")
+    count = flags.DEFINE_integer(
+        "num_processes", None, "processes of the run; alone: what the cluster must have brought", lower_bound=1
+    )
+    number = flags.DEFINE_integer("process_id", None, "number of this process, from 0", lower_bound=0)
+    timeout = flags.DEFINE_float("start_timeout", 300, "s in which all processes must have come", lower_bound=1)
+    return lambda: distributed.initialize(address.value, count.value, number.value, timeout=timeout.value)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The device mesh, how arrays lie on it, and the start of a run of several processes."""
+"""The device mesh, and how arrays lie on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -68,18 +68,3 @@ def check_extent(extent: int, axis: str, mesh: Mesh) -> None:
             f"mesh.space={devices} does not divide the window's {extent} samples (padded) along {axis}; "
             "choose another mesh.space, mesh.space_axis or data.window"
         )
-
-
-def initialize_distributed(coordinator_address: str | None, num_processes: int | None, process_id: int | None) -> None:
-    """Join a run of several processes; without any of the three, stay alone.
-
-    Must come before anything else that touches devices. Failure to join is an error of JAX, never swallowed.
-
-    Raises UserError when only some of the three are given.
-    """
-    given = [value is not None for value in (coordinator_address, num_processes, process_id)]
-    if not any(given):
-        return
-    if not all(given):
-        raise UserError("give --coordinator_address, --num_processes and --process_id together, or none of them")
-    jax.distributed.initialize(coordinator_address, num_processes, process_id)

@@ -54,9 +54,3 @@ def test_extent_must_divide():
     sharding.check_extent(64, "time", mesh)
     with pytest.raises(UserError, match="mesh.space=4 .* 66 samples .* time"):
         sharding.check_extent(66, "time", mesh)
-
-
-def test_distributed_needs_all_or_nothing():
-    sharding.initialize_distributed(None, None, None)
-    with pytest.raises(UserError, match="together"):
-        sharding.initialize_distributed("localhost:1234", None, None)
