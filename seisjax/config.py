@@ -47,6 +47,7 @@ class Data:
     num_threads: int = 4  # reading threads of a process
     prefetch: int = 2  # batches read ahead; this and the cache bound the host's memory
     cache_mebibytes: int = 256  # decoded chunks kept by TensorStore, MiB a process
+    retry_minutes: float = 5.0  # a store that cannot be reached, or fails to read, is asked again for so long; 0: never
 
 
 @dataclass
@@ -82,7 +83,14 @@ class Model:
     dropout: float = 0.0  # share of features dropped in the bottleneck
     vertical_position: bool = False  # a second input: the place of each sample along the window's last axis, -1 to 1
     deep_supervision: int = 0  # coarser resolutions, from the finest down, whose own logits are trained too
-    remat: bool = False  # recompute each block's activations in the backward pass: less memory, more time
+    remat: str = "none"  # "none" | "block" | "level": what the backward pass computes again, for less memory and more
+    # time: nothing, what is inside each block, or the skips between the two ways too
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field; True and False, which runs and flags of before say for remat, are "block" and "none"."""
+        if name == "remat":
+            value = {"true": "block", "false": "none"}.get(str(value).lower(), value)
+        super().__setattr__(name, value)
 
 
 @dataclass
@@ -116,6 +124,7 @@ class Optimizer:
     clip_norm: float = 1.0  # global gradient norm above which gradients are scaled down; 0: never
     average: float = 0.0  # decay of a running average of the parameters, which evaluation and prediction use; 0: none
     accumulation: int = 1  # a batch is worked on in so many parts, one after the other
+    shard: bool = False  # each of mesh.data's devices keeps a part of Adam's moments: less memory, another transfer
 
 
 @dataclass
@@ -129,6 +138,7 @@ class Train:
     checkpoint_every: int = 200  # steps between checkpoints (every validation and the last step also save)
     figures: bool = True  # draw the first batch, panels at validation and the loss curves
     profile_steps: int = 0  # trace so many steps with jax.profiler, from the tenth step of a launch on
+    hang_minutes: float = 30.0  # end a process in which nothing moves for so long, with its stacks; 0: never
 
 
 @dataclass
@@ -180,6 +190,7 @@ _CHOICES = {
     "data.sampling": ("uniform", "grid", "balanced", "blocks"),
     "data.normalization": ("training", "window", "trace"),
     "model.norm": ("group", "batch", "instance", "none"),
+    "model.remat": ("none", "block", "level"),
     "model.activation": ("relu", "leaky_relu", "gelu", "silu"),
     "precision.compute": ("float32", "bfloat16"),
     "loss.class_weighting": ("none", "inverse", "inverse_sqrt"),
@@ -198,6 +209,7 @@ _AT_LEAST = {
     "data.num_threads": 1,
     "data.prefetch": 1,
     "data.cache_mebibytes": 0,
+    "data.retry_minutes": 0,
     "data.block_mebibytes": 1,
     "augment.polarity": 0,
     "augment.gain": 0,
@@ -247,10 +259,10 @@ _BELOW = {
 }
 
 # What a run may change when it is taken up again; anything else would make it another run.
-_MAY_CHANGE = ("mesh", "evaluate", "predict") + tuple(
+_MAY_CHANGE = ("mesh", "evaluate", "predict", "optimizer.shard") + tuple(
     f"{part}.{name}"
     for part, names in {
-        "data": ("num_threads", "prefetch", "cache_mebibytes"),
+        "data": ("num_threads", "prefetch", "cache_mebibytes", "retry_minutes"),
         "train": tuple(f.name for f in dataclasses.fields(Train)),
     }.items()
     for name in names

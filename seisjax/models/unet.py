@@ -1,5 +1,6 @@
 """The UNet of Ronneberger et al. (2015, arXiv 1505.04597) in 2 and 3 dimensions, of any depth and width."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -9,6 +10,8 @@ from flax import nnx
 from seisjax.errors import UserError, nearest
 from seisjax.models.initialize import init_parameters
 from seisjax.models.layers import ACTIVATIONS, NORMS, Convolution, Head, UpConvolution, max_pool
+
+REMAT = ("none", "block", "level")
 
 
 class Block(nnx.Module):
@@ -48,10 +51,13 @@ class UNet(nnx.Module):
     multiple of 2^(levels-1) are padded with zeros at their end, and the logits cropped; where `space` shards the
     input, pad before. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's features dropped in training;
     needs a `dropout` stream in the call's `rngs`. `deep_supervision`: coarser resolutions, from the finest down, that
-    have logits of their own (see `resolutions`); 0 adds no parameter. `remat`: recompute each block in the backward
-    pass. `dtype`: of convolutions and activations. Blocks are named so that sorted names follow the data's path.
-    Raises UserError for an unknown norm or activation, for levels or base_features below 1, and for more coarser
-    resolutions than there are.
+    have logits of their own (see `resolutions`); 0 adds no parameter. `dtype`: of convolutions and activations.
+    `remat`: what the backward pass computes again instead of keeping it (Chen et al. 2016, arXiv 1604.06174): "none";
+    "block": all inside a block, so that only what enters blocks is kept; "level": the skips too, so that only what
+    enters a resolution and what comes up from the one below are kept. Blocks are named so that sorted names follow the
+    data's path.
+    Raises UserError for an unknown norm, activation or remat, for levels or base_features below 1, and for more
+    coarser resolutions than there are.
     """
 
     def __init__(
@@ -66,11 +72,12 @@ class UNet(nnx.Module):
         activation: str = "relu",
         dropout: float = 0.0,
         deep_supervision: int = 0,
-        remat: bool = False,
+        remat: str = "none",
         dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ):
-        for field, name, known in (("norm", norm, NORMS), ("activation", activation, ACTIVATIONS)):
+        choices = (("norm", norm, NORMS), ("activation", activation, ACTIVATIONS), ("remat", remat, REMAT))
+        for field, name, known in choices:
             if name not in known:
                 raise UserError(f"model.{field}: unknown {field} '{name}'{nearest(name, known)}")
         for field, number in (("levels", levels), ("base_features", base_features)):
@@ -112,33 +119,76 @@ class UNet(nnx.Module):
         """
         sides = x.shape[1:-1]
         x = _pad_sides(x, 2 ** (self.levels - 1))
-        skips = []
+        entered, skips = [], []
         for level in range(self.levels - 1):
-            x = self._run(f"0_down_{level}", x)
-            skips.append(x)
-            x = max_pool(x)
+            entered.append(x)
+            skips.append(self._run(f"0_down_{level}", x))
+            x = max_pool(skips[-1])
         features = [self.dropout(self._run("1_bottleneck", x), rngs=rngs)]
-        for i, skip in enumerate(reversed(skips)):
-            features.append(self._run(f"2_up_{i}", features[-1], skip))
+        for i, level in enumerate(reversed(range(self.levels - 1))):
+            features.append(self._up(i, level, features[-1], entered[level], skips[level]))
         heads = ["3_head", *(f"4_head_{k}" for k in range(1, self.deep_supervision + 1))]
         logits = [self._run(head, x) for head, x in zip(heads, reversed(features), strict=False)]
         return tuple(y[(slice(None), *(slice(-(-side // 2**k)) for side in sides))] for k, y in enumerate(logits))
 
     def _run(self, name: str, *inputs: jax.Array) -> jax.Array:
         block = self.blocks[name]
-        if not self.remat:
+        if self.remat == "none":
             return block(*inputs)
-        graphdef, params, rest = nnx.split(block, nnx.Param, ...)
-
-        @jax.checkpoint
-        def pure(params: Any, rest: Any, *inputs: jax.Array) -> tuple[jax.Array, Any]:
-            copy = nnx.merge(graphdef, params, rest)
-            y = copy(*inputs)
-            return y, nnx.to_pure_dict(nnx.state(copy, nnx.Not(nnx.Param)))
-
-        y, rest = pure(nnx.to_pure_dict(params), nnx.to_pure_dict(rest), *inputs)
+        function, params, rest = _pure(block)
+        y, rest = jax.checkpoint(function)(params, rest, *inputs)
         nnx.update(block, rest)
         return y
+
+    def _up(self, i: int, level: int, below: jax.Array, entered: jax.Array, skip: jax.Array) -> jax.Array:
+        """The i-th block of the way up, at a level that `entered` came into and `skip` goes across."""
+        if self.remat != "level":
+            return self._run(f"2_up_{i}", below, skip)
+        block = self.blocks[f"2_up_{i}"]
+        function, params, rest = _pure(block)
+        down, *down_state = _pure(self.blocks[f"0_down_{level}"])
+        y, rest = _without_skip(function, lambda state, x: down(*state, x)[0])(
+            (params, rest), below, skip, down_state, entered
+        )
+        nnx.update(block, rest)
+        return y
+
+
+def _pure(block: nnx.Module) -> tuple[Callable[..., tuple[jax.Array, Any]], Any, Any]:
+    """A block as the function (parameters, rest, *inputs) -> (output, rest), and its parameters and rest."""
+    graphdef, params, rest = nnx.split(block, nnx.Param, ...)
+
+    def function(params: Any, rest: Any, *inputs: jax.Array) -> tuple[jax.Array, Any]:
+        copy = nnx.merge(graphdef, params, rest)
+        y = copy(*inputs)
+        return y, nnx.to_pure_dict(nnx.state(copy, nnx.Not(nnx.Param)))
+
+    return function, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
+
+
+def _without_skip(up: Callable[..., Any], down: Callable[..., jax.Array]) -> Callable[..., Any]:
+    """`up(*up_state, below, skip)` as a function (up_state, below, skip, down_state, entered) that keeps no skip.
+
+    Where skip is `down(down_state, entered)`, the backward pass computes it again from there. Its gradient is handed to
+    the skip that was given, and so goes through `down` once: `jax.checkpoint` of both would send it through twice.
+    """
+
+    @jax.custom_vjp
+    def function(up_state: Any, below: jax.Array, skip: jax.Array, down_state: Any, entered: jax.Array) -> Any:
+        del down_state, entered
+        return up(*up_state, below, skip)
+
+    def forward(up_state: Any, below: jax.Array, skip: jax.Array, down_state: Any, entered: jax.Array) -> Any:
+        return up(*up_state, below, skip), (up_state, below, down_state, entered)
+
+    def backward(kept: Any, gradient: Any) -> tuple[Any, ...]:
+        # The barrier keeps the compiler from finding the forward pass's skip, or from beginning before its turn.
+        (up_state, below, down_state, entered), gradient = jax.lax.optimization_barrier((kept, gradient))
+        again = jax.vjp(lambda *inputs: up(*inputs[0], *inputs[1:]), up_state, below, down(down_state, entered))[1]
+        return (*again(gradient), None, None)
+
+    function.defvjp(forward, backward)
+    return function
 
 
 def receptive_radius(levels: int) -> int:

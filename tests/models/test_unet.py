@@ -195,29 +195,6 @@ def test_dropout_acts_in_training_alone():
     assert not np.array_equal(one, still)
 
 
-def test_remat_changes_nothing():
-    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
-    results = []
-    for remat in (False, True):
-        graphdef, params, rest = pure(make_unet(1, 2, norm="batch", dropout=0.2, remat=remat, rngs=nnx.Rngs(0)))
-        results.append(jax.jit(loss_and_gradient(graphdef))(params, rest, x))
-    assert relative(*(jax.tree.map(lambda x: x + 1.0, r) for r in results)) < 1e-6
-
-
-@pytest.mark.skipif(
-    tuple(map(int, jax.__version__.split(".")[:2])) < (0, 11), reason="jax.checkpoint saves nothing on the CPU before"
-)
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_remat_saves_a_third_of_the_gradients_memory(dtype):
-    x = jax.ShapeDtypeStruct((1, 256, 256, 1), jnp.float32)
-    memory = []
-    for remat in (False, True):
-        graphdef, params, rest = pure(make_unet(1, 1, levels=4, remat=remat, dtype=dtype, rngs=nnx.Rngs(0)))
-        compiled = jax.jit(loss_and_gradient(graphdef)).lower(params, rest, x).compile()
-        memory.append(compiled.memory_analysis().temp_size_in_bytes)
-    assert memory[1] < 0.67 * memory[0]
-
-
 def test_bfloat16_keeps_float32_parameters_statistics_and_logits():
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 1))
     outputs = []
