@@ -1,11 +1,14 @@
 """From samples to global batches on the devices: threads that read ahead, by Grain.
 
 A guide to the indices: step k of the run works on the global batch of samples [k * batch_size, (k + 1) * batch_size);
-a process reads the rows of it that its own devices hold. So the position in the data is the step, whatever the number
-of processes, devices and threads.
+a process reads the rows of it that its own devices hold and, where the mesh splits windows, of each row the slab that
+they hold. So the position in the data is the step, whatever the number of processes, devices and threads.
 """
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import grain
 import jax
@@ -13,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seisjax.data.source import Batch, WindowSource
+from seisjax.geometry import Box, Shape
 from seisjax.sharding import batch_sharding, check_batch, check_extent
 
 GlobalBatch = dict[str, jax.Array]
@@ -68,56 +72,89 @@ def _batches(source, batch_size, mesh, space_dim, start_step, num_batches, num_t
     if space_dim is not None:
         check_extent(source.padded[space_dim - 1], source.volume.axes[space_dim - 1].name, mesh)
     place = _Placement(batch_size, source.padded, mesh, space_dim)
-    steps = grain.MapDataset.source(_LocalBatches(source, batch_size, place.rows, start_step, num_batches))
+    steps = grain.MapDataset.source(_LocalBatches(source, batch_size, place.blocks, start_step, num_batches))
     # Elements are whole batches here, so both numbers count batches; more threads than places would idle.
     options = grain.ReadOptions(num_threads=min(num_threads, prefetch), prefetch_buffer_size=prefetch)
     batches = steps.to_iter_dataset(options).map(place)
     return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1))
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Rows of the global batch (rising), and the part of each that devices of this process hold."""
+
+    rows: tuple[int, ...]
+    part: Box
+
+
 class _LocalBatches:
-    """Grain source: element j is this process's rows of the global batch of step `start_step` + j."""
+    """Grain source: element j is what this process holds of the batch of step `start_step` + j, block by block."""
 
     def __init__(
-        self, source: WindowSource, batch_size: int, rows: np.ndarray, start_step: int, num_batches: int
+        self, source: WindowSource, batch_size: int, blocks: Sequence[_Block], start_step: int, num_batches: int
     ) -> None:
         self._source = source
         self._batch_size = batch_size
-        self._rows = rows
+        self._blocks = blocks
         self._start_step = start_step
         self._num_batches = num_batches
 
     def __len__(self) -> int:
         return self._num_batches
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> list[Batch]:
         first = (self._start_step + int(index)) * self._batch_size
-        return self._source.read([first + int(row) for row in self._rows])
+        return [self._source.read([first + row for row in block.rows], block.part) for block in self._blocks]
 
 
 class _Placement:
-    """Puts the rows of this process on its devices, as its part of the global arrays."""
+    """Puts what this process holds of a batch on its devices, as its share of the global arrays."""
 
-    def __init__(self, batch_size: int, padded: tuple[int, ...], mesh: Mesh, space_dim: int | None) -> None:
-        self._shapes = {"image": (batch_size, *padded, 1), "labels": (batch_size, *padded)}
-        self._shardings = {n: batch_sharding(mesh, len(shape), space_dim) for n, shape in self._shapes.items()}
-        self.rows = self._held(0)
-        self._slab = {} if space_dim is None else {space_dim: self._held(space_dim)}
+    def __init__(self, batch_size: int, padded: Shape, mesh: Mesh, space_dim: int | None) -> None:
+        self._shape = (batch_size, *padded)
+        self._shardings = {
+            "image": batch_sharding(mesh, len(padded) + 2, space_dim),
+            "labels": batch_sharding(mesh, len(padded) + 1, space_dim),
+        }
+        held = self._shardings["labels"].addressable_devices_indices_map(self._shape).values()
+        self.blocks = _blocks([self._box(index) for index in held if index is not None])
 
-    def __call__(self, batch: Batch) -> GlobalBatch:
-        return {name: self._place(name, array) for name, array in batch.items()}
+    def __call__(self, batches: list[Batch]) -> GlobalBatch:
+        shapes = {"image": (*self._shape, 1), "labels": self._shape}
+        return {
+            name: jax.make_array_from_callback(shapes[name], sharding, partial(self._cut, name, batches))
+            for name, sharding in self._shardings.items()
+        }
 
-    def _place(self, name: str, array: np.ndarray) -> jax.Array:
-        for dim, held in self._slab.items():
-            if len(held) < array.shape[dim]:
-                array = array.take(held, axis=dim)
-        return jax.make_array_from_process_local_data(self._shardings[name], array, self._shapes[name])
+    def _cut(self, name: str, batches: list[Batch], index: tuple[slice, ...] | None) -> np.ndarray:
+        """What the device at this index of the global array holds."""
+        assert index is not None, "a device of this process"
+        box = self._box(index[: len(self._shape)])
+        for block, batch in zip(self.blocks, batches, strict=True):
+            if box.start[0] in block.rows:  # a row is in one block alone
+                first = block.rows.index(box.start[0])
+                part = Box(box.start[1:], box.shape[1:]).relative_to(block.part.start)
+                return batch[name][(slice(first, first + box.shape[0]), *part.slices)]
+        raise ValueError(f"{index}: no device of this process holds it")
 
-    def _held(self, dim: int) -> np.ndarray:
-        """Positions along a dimension of the batch that the devices of this process hold, in rising order."""
-        shape = self._shapes["labels"]
-        held = np.zeros(shape[dim], bool)
-        for index in self._shardings["labels"].addressable_devices_indices_map(shape).values():
-            if index is not None:
-                held[index[dim]] = True
-        return np.flatnonzero(held)
+    def _box(self, index: tuple[slice, ...]) -> Box:
+        ends = (side.indices(n)[:2] for side, n in zip(index, self._shape, strict=True))
+        return Box.between(*zip(*ends, strict=True))
+
+
+def _blocks(held: Sequence[Box]) -> list[_Block]:
+    """What to read for devices that hold these boxes of a batch: for each row one part, the hull of its boxes.
+
+    Devices hold the same rows or have none in common. Rows with the same part make one block; there are several only
+    where the processes divide neither the rows nor the windows of the mesh evenly.
+    """
+    hulls: dict[tuple[int, int], Box] = {}
+    for box in held:
+        rows, part = (box.start[0], box.stop[0]), Box(box.start[1:], box.shape[1:])
+        known = hulls.get(rows, part)
+        start, stop = map(min, known.start, part.start), map(max, known.stop, part.stop)
+        hulls[rows] = Box.between(tuple(start), tuple(stop))
+    blocks: dict[Box, list[int]] = {}
+    for rows in sorted(hulls):
+        blocks.setdefault(hulls[rows], []).extend(range(*rows))
+    return [_Block(tuple(rows), part) for part, rows in blocks.items()]

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
 from seisjax.data.draws import Draw, Sampler
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Shape
-from seisjax.volumes import Pending, Volume
+from seisjax.volumes import Volume
 
 MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelled
 
 Batch = dict[str, np.ndarray]
+Samples = Callable[[], tuple[np.ndarray, np.ndarray]]  # amplitudes and labels under way
 
 
 class WindowSource:
@@ -56,38 +57,47 @@ class WindowSource:
         """Sample number `index`: a pure function of the sampler's seed, the index and the data."""
         return {name: array[0] for name, array in self.read([index]).items()}
 
-    def read(self, indices: Sequence[int]) -> Batch:
+    def read(self, indices: Sequence[int], part: Box | None = None) -> Batch:
         """The samples of these numbers, stacked; all their reads are under way together.
+
+        With a `part`, counted from a padded sample's origin, that part of every sample alone is handed out, and no
+        more is read; but where a window's part holds no labelled sample and `labelled_only` asks for one, labelled
+        chunks of the rest are read until one has data. So the windows are the same whatever the part.
 
         A number past the end of a finite sampler gives a sample of NaN and IGNORE alone.
         Raises UserError where no window with a label is found.
         """
-        image = np.full((len(indices), *self.padded, 1), np.nan, np.float32)
-        labels = np.full((len(indices), *self.padded), IGNORE, np.uint8)
+        part = Box.whole(self.padded) if part is None else part
+        image = np.full((len(indices), *part.shape, 1), np.nan, np.float32)
+        labels = np.full((len(indices), *part.shape), IGNORE, np.uint8)
         attempts = [0] * len(indices)
         waiting = list(range(len(indices)))
         while waiting:
-            reads: deque[tuple[int, Draw, Pending, Pending | None]] = deque()
+            reads: deque[tuple[int, _Window, Samples]] = deque()
             self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
             for row in waiting:
                 draw, attempts[row] = self._draw(indices[row], attempts[row])
                 if draw is not None:
-                    reads.append((row, draw, *self._start(draw.inner)))
-            waiting = []
+                    window = _Window(draw, self.sampler.window, part)
+                    reads.append((row, window, self._start(window.box)))
+            doubtful: dict[int, _Window] = {}
             while reads:  # what is done with is let go at once
-                row, draw, image_read, labels_read = reads.popleft()
-                place = (row, *self._laid_out(draw).slices)
-                side = image[(*place, 0)].shape
-                data = image_read().reshape(side)
-                if labels_read is not None:
-                    known = np.where(np.isnan(data), IGNORE, labels_read().reshape(side))
-                    if self.labelled_only and (known == IGNORE).all():
-                        attempts[row] += 1
-                        waiting.append(row)
-                        continue
-                    labels[place] = known
-                image[(*place, 0)] = data
-                self._count(draw.inner)
+                row, window, read = reads.popleft()
+                data, known = read()
+                place = (row, *window.place.slices)
+                image[(*place, 0)] = data.reshape(window.place.shape)
+                labels[place] = known.reshape(window.place.shape)
+                if self.labelled_only and (known == IGNORE).all():
+                    doubtful[row] = window
+                else:
+                    self._count(window.box)
+            labelled = self._labelled_beyond(doubtful)
+            for row in labelled:
+                self._count(doubtful[row].box)
+            waiting = sorted(doubtful.keys() - labelled)
+            image[waiting], labels[waiting] = np.nan, IGNORE
+            for row in waiting:
+                attempts[row] += 1
         return {"image": image, "labels": labels}
 
     @property
@@ -107,24 +117,53 @@ class WindowSource:
         )
 
     def _may_be_labelled(self, box: Box) -> bool:
-        if not box.size:
-            return False
+        return bool(box.size and self._labelled[self._chunks(box).slices].any())
+
+    def _chunks(self, box: Box) -> Box:
+        """The chunks of labels that a box touches, counted in chunks."""
         start = tuple(a // c for a, c in zip(box.start, self._chunk, strict=True))
-        stop = tuple(-(-b // c) for b, c in zip(box.stop, self._chunk, strict=True))
-        return bool(self._labelled[Box.between(start, stop).slices].any())
+        return Box.between(start, tuple(-(-b // c) for b, c in zip(box.stop, self._chunk, strict=True)))
 
-    def _laid_out(self, draw: Draw) -> Box:
-        """Where what is read of a window stands in the sample."""
-        inner, window = draw.inner.relative_to(draw.box.start), self.sampler.window
-        if draw.box.shape == window:
-            return inner
-        across, thin = draw.box.shape.index(1), window.index(1)
-        return Box(_moved(inner.start, across, thin), _moved(inner.shape, across, thin))
+    def _labelled_beyond(self, windows: Mapping[int, "_Window"]) -> set[int]:
+        """Of windows whose read part holds no labelled sample with data, those that hold one elsewhere, by row.
 
-    def _start(self, box: Box) -> tuple[Pending, Pending | None]:
-        """Begin to read a box: the image and (or None) the labels."""
+        Chunk by chunk, all windows together: the first one decides nearly always.
+        """
+        found: set[int] = set()
+        rest = {row: self._labelled_rest(window) for row, window in windows.items()}
+        count = 1
+        while rest:
+            reads = deque((row, self._start(box)) for row, boxes in rest.items() for box in boxes[:count])
+            while reads:
+                row, read = reads.popleft()
+                if (read()[1] != IGNORE).any():
+                    found.add(row)
+            rest = {row: boxes[count:] for row, boxes in rest.items() if row not in found and boxes[count:]}
+            count *= 2
+        return found
+
+    def _labelled_rest(self, window: "_Window") -> list[Box]:
+        """What a window holds of the chunks with labels, the largest first, but for those in the part that was read."""
+        inner = window.draw.inner
+        chunks = self._chunks(inner)
+        cells = np.argwhere(self._labelled[chunks.slices]) + chunks.start
+        boxes = (Box(tuple((cell * self._chunk).tolist()), self._chunk).intersect(inner) for cell in cells)
+        return sorted((box for box in boxes if not window.box.contains(box)), key=lambda box: -box.size)
+
+    def _start(self, box: Box) -> Samples:
+        """Begin to read a box; calling what is returned waits for the amplitudes and the labels of those with data."""
+        if not box.size:
+            return lambda: (np.zeros(box.shape, np.float32), np.zeros(box.shape, np.uint8))
         labels = None if self.labels is None else self.volume.start_labels(self.labels, box)
-        return self.volume.start_amplitude(box), labels
+        amplitude = self.volume.start_amplitude(box)
+
+        def finish() -> tuple[np.ndarray, np.ndarray]:
+            data = amplitude()
+            known = np.full(box.shape, IGNORE, np.uint8) if labels is None else labels()
+            known[np.isnan(data)] = IGNORE
+            return data, known
+
+        return finish
 
     def _count(self, box: Box) -> None:
         names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
@@ -137,6 +176,24 @@ class WindowSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+
+
+class _Window:
+    """What is read of a draw for a part of its sample.
+
+    `box`: in the volume; `place`: where it stands in the part. A section of another direction is turned on the way.
+    """
+
+    def __init__(self, draw: Draw, window: Shape, part: Box) -> None:
+        self.draw = draw
+        across = thin = 0
+        if draw.box.shape != window:
+            across, thin = draw.box.shape.index(1), window.index(1)
+        inner = draw.inner.relative_to(draw.box.start)
+        laid = Box(_moved(inner.start, across, thin), _moved(inner.shape, across, thin)).intersect(part)
+        self.place = laid.relative_to(part.start) if laid.size else Box.whole((0,) * len(window))
+        start = map(sum, zip(_moved(laid.start, thin, across), draw.box.start, strict=True))
+        self.box = Box(tuple(start), _moved(laid.shape, thin, across))
 
 
 def _moved(sides: Shape, source: int, target: int) -> Shape:
