@@ -1,6 +1,8 @@
 """What all absl commands share: one clear line for bad input, one place for flags common to several commands."""
 
+import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,8 +16,8 @@ from seisjax.errors import UserError
 flags.disclaim_key_flags()  # what is defined here belongs to the command that calls, whose --help lists it
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Parse the flags, call `main(argv)` and exit: status 0, or 1 after one line that says what to mend.
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parse the flags, call `main(argv)` and exit: the status it returns (None: 0), or 1 after a line on what to mend.
 
     `--verbosity=1` shows the traceback too. Errors that are not the user's keep theirs.
     """
@@ -45,25 +47,46 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _fail(str(error))
 
 
-def _guarded(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> None:
+def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
     if not flags.FLAGS["verbosity"].present:
         # Libraries tell every step of a checkpoint, and of its failure, which reaches the user as one line.
         logging.set_verbosity(logging.FATAL)
     try:
-        main(argv)
+        return main(argv)
     except UserError as error:
         if logging.get_verbosity() >= logging.DEBUG:
             traceback.print_exc()
         _fail(str(error))
     except OSError as error:  # a full disk, a missing permission: the system's, not the code's
         if error.filename is None:
+            _end_all(error)
             raise
         _fail(f"{error.filename}: {error.strerror}; make room or choose another place")
     except KeyboardInterrupt:
         _fail("interrupted")
+    except Exception as error:
+        _end_all(error)
+        raise
+
+
+def _end_all(error: Exception) -> None:
+    """Among several processes print the traceback and `error` as a line, and go without a farewell.
+
+    A process that unwinds says goodbye, and waits for the others; they wait for it in the next collective.
+    """
+    if distributed.several():
+        traceback.print_exception(error)
+        _fail(f"{type(error).__name__}: {error}")
 
 
 def _fail(message: str) -> NoReturn:
+    process = distributed.several()
+    where = f"process {process[0]} of {process[1]}: " if process else ""
     line = " ".join(message.split())
-    print(f"{Path(sys.argv[0]).name}: error: {line}", file=sys.stderr, flush=True)
-    sys.exit(1)
+    print(f"{Path(sys.argv[0]).name}: {where}error: {line}", file=sys.stderr, flush=True)
+    if process is None:
+        sys.exit(1)
+    sys.stdout.flush()
+    if process[0] == 0:
+        time.sleep(1)  # its end aborts the others: let those that fail likewise say so
+    os._exit(1)
