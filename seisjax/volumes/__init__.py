@@ -4,6 +4,7 @@ from seisjax.volumes.creating import create_volume
 from seisjax.volumes.label_index import LabelIndex
 from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.opening import open_volume
+from seisjax.volumes.retries import set_retry_minutes
 from seisjax.volumes.statistics import ArrayStatistics, StreamingStatistics
 from seisjax.volumes.store import bytes_read, set_cache_size
 from seisjax.volumes.volume import Pending, Volume
@@ -19,4 +20,5 @@ __all__ = [
     "create_volume",
     "open_volume",
     "set_cache_size",
+    "set_retry_minutes",
 ]

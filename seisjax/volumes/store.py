@@ -57,13 +57,19 @@ def default_json(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else os.fspath(value)
 
 
+def reason_of(error: Exception) -> str:
+    """What an error of TensorStore says, without its appendices."""
+    appendices = "tensorstore_spec|http_response_body|curl_code|os_error_code|source locations"
+    return re.split(rf" \[(?:{appendices})\b|\n", str(error))[0]
+
+
 @contextmanager
 def storage_errors(what: str, remedy: str) -> Iterator[None]:
     """Turn an error of TensorStore (they come as ValueError) into a UserError of one line."""
     try:
         yield
     except (ValueError, RuntimeError) as error:
-        reason = re.split(r" \[(?:tensorstore_spec|http_response_body|curl_code|source locations)\b|\n", str(error))[0]
+        reason = reason_of(error)
         if "was ignored by server" in reason:  # python -m http.server is one of these
             remedy = "use a web server that answers requests for byte ranges"
         raise UserError(f"{what}: {reason}; {remedy}") from error

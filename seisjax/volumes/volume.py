@@ -27,6 +27,7 @@ from seisjax.geometry import Axis, Box, Shape, round_up, tiles
 from seisjax.volumes import metadata as zarr
 from seisjax.volumes.label_index import LabelCounter, LabelIndex, as_classes, count_labels
 from seisjax.volumes.metadata import ArrayInfo
+from seisjax.volumes.retries import samples_of
 from seisjax.volumes.staging import Staging
 from seisjax.volumes.statistics import ArrayStatistics
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
@@ -172,18 +173,20 @@ class Volume:
         return self.start_read(name, box)()
 
     def start_read(self, name: str, box: Box) -> Pending:
-        """Begin `read` and return at once; calling what is returned waits for the samples."""
+        """Begin `read` and return at once; calling what is returned waits for the samples.
+
+        What fails for a passing reason is read again, as `set_retry_minutes` says.
+        """
         info = self._info(name)
         if not Box.whole(info.shape).contains(box):
             raise ValueError(f"{box} reaches past {name} {info.shape}")
+
+        def begin() -> ts.Future:
+            return self._handle(name)[box.slices].read()
+
         with storage_errors(self._where(name), READ_REMEDY):
-            reading = self._handle(name)[box.slices].read()
-
-        def finish() -> np.ndarray:
-            with storage_errors(self._where(name), READ_REMEDY):
-                return reading.result()
-
-        return finish
+            reading = begin()
+        return lambda: samples_of(self._where(name), reading, begin)
 
     def read_padded(self, name: str, box: Box, fill: Any) -> np.ndarray:
         """The samples of an array in `box`; `fill` where it reaches past the array."""

@@ -19,7 +19,7 @@ import zarr
 
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
-from seisjax.volumes import create_volume, open_volume, store
+from seisjax.volumes import create_volume, open_volume, retries, store
 
 SHAPE = (6, 7, 20)
 WHOLE = Box.whole(SHAPE)
@@ -58,9 +58,10 @@ def server(tmp_path: Path, serving: Callable) -> Iterator[Server]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three attempts within a second."""
-    retries = {"max_retries": 2, "initial_delay": "20ms", "max_delay": "100ms"}
+    attempts = {"max_retries": 2, "initial_delay": "20ms", "max_delay": "100ms"}
     names = ("http_request_retries", "s3_request_retries")
-    monkeypatch.setattr(store, "_context", ts.Context(dict.fromkeys(names, retries)))
+    monkeypatch.setattr(store, "_context", ts.Context(dict.fromkeys(names, attempts)))
+    monkeypatch.setattr(retries, "_minutes", 0.0)
 
 
 @pytest.fixture
@@ -176,7 +177,8 @@ def test_a_server_that_is_gone(ours: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fail", [lambda handler: handler.send_error(503), lambda handler: time.sleep(90)])
-def test_how_long_it_is_tried(ours: Path, server: Server, fail: Callable) -> None:
+def test_how_long_one_try_takes(ours: Path, server: Server, monkeypatch: pytest.MonkeyPatch, fail: Callable) -> None:
+    monkeypatch.setattr(retries, "_minutes", 0.0)
     volume = open_volume(f"{server.url}/ours")
     server.first, server.failures, server.fail = len(server.requests), 10**6, fail
     start = time.monotonic()
