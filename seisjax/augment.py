@@ -18,7 +18,7 @@ from seisjax.errors import UserError
 _FLIP, _POLARITY, _GAIN, _NOISE_LEVEL, _NOISE, _SHIFT, _STRETCH, _SILENT, _TRACES, _FREQUENCY, _DEPTH, _WARP = range(12)
 
 _SPECTRUM_PARTS = 8  # intervals between the control points of a random spectrum
-_SPECTRUM_MARGIN = 32  # samples mirrored at the ends of a trace before it is filtered: the filters are shorter
+_FILTER_REACH = 32  # samples on either side that a filter takes in: beyond, what such smooth spectra need is nothing
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Augmentation:
             image = _filtered(jax.random.fold_in(key, _FREQUENCY), image, self.frequency)
         if self.depth_gain > 0 and samples > 1:
             slope = self.depth_gain * jax.random.normal(jax.random.fold_in(key, _DEPTH))
-            image = image * jnp.exp(slope * jnp.linspace(-1.0, 1.0, samples))[:, None]
+            image = image * jnp.exp(slope * np.linspace(-1, 1, samples, dtype=np.float32))[:, None]
         if self.polarity > 0:
             image = jnp.where(jax.random.bernoulli(jax.random.fold_in(key, _POLARITY), self.polarity), -image, image)
         if self.gain > 0:
@@ -158,16 +158,27 @@ def _dropped(key: jax.Array, traces: tuple[int, ...], most: float) -> jax.Array:
 
 
 def _filtered(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
-    """The image (*window, C) with its spectrum along the last axis scaled by exp of a smooth curve."""
-    samples = image.shape[-2]
-    margin = min(_SPECTRUM_MARGIN, samples)
-    padded = jnp.pad(image, [(0, 0)] * (image.ndim - 2) + [(margin, margin), (0, 0)], mode="symmetric")
-    spectrum = jnp.fft.rfft(padded, axis=-2)
-    bins = spectrum.shape[-2]
-    curve = _smooth_field(key, (bins,), -(-bins // _SPECTRUM_PARTS))
-    spectrum = spectrum * jnp.exp(deviation * curve)[:, None]
-    filtered = jnp.fft.irfft(spectrum, padded.shape[-2], axis=-2)
-    return filtered[..., margin : margin + samples, :]
+    """The image (*window, C), mirrored at its ends, with its spectrum along the last axis scaled by exp of a curve.
+
+    Shifted traces are weighted and summed: a Fourier transform of a window that devices split would gather it.
+    """
+    samples, reach = image.shape[-2], _FILTER_REACH
+    padded = jnp.pad(image, [(0, 0)] * (image.ndim - 2) + [(reach, reach), (0, 0)], mode="symmetric")
+    weights = _symmetric_filter(key, deviation)
+
+    def moved(by: int) -> jax.Array:
+        return jax.lax.slice_in_dim(padded, reach + by, reach + by + samples, axis=-2)
+
+    return sum((weights[by] * (moved(by) + moved(-by)) for by in range(1, reach + 1)), start=weights[0] * image)
+
+
+def _symmetric_filter(key: jax.Array, deviation: float) -> jax.Array:
+    """Weights of the samples 0 to _FILTER_REACH places away in the filter without phase whose spectrum is exp(curve)."""
+    bins = 2 * _FILTER_REACH + 1  # of a period of four times the reach
+    amplitudes = jnp.exp(deviation * _smooth_field(key, (bins,), -(-bins // _SPECTRUM_PARTS)))
+    places, frequencies = np.arange(_FILTER_REACH + 1)[:, None], np.arange(bins)
+    cosines = np.cos(np.pi * places * frequencies / (bins - 1)) * np.where(frequencies % (bins - 1), 2, 1)
+    return (amplitudes * (cosines / (2 * (bins - 1))).astype(np.float32)).sum(-1)
 
 
 def _smooth_field(key: jax.Array, window: tuple[int, ...], spacing: int) -> jax.Array:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 
@@ -70,7 +71,7 @@ class Network:
         sides = [side for side in self.window if side > 1]
         x = images.reshape(len(images), *sides, images.shape[-1])
         if self.vertical_position:
-            position = jnp.linspace(-1.0, 1.0, sides[-1], dtype=x.dtype)[:, None]
+            position = np.linspace(-1, 1, sides[-1], dtype=x.dtype)[:, None]
             x = jnp.concatenate([x, jnp.broadcast_to(position, (*x.shape[:-1], 1))], axis=-1)
         return x
 
