@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from seisjax import runtime
+from seisjax import distributed, runtime
 from seisjax.command_line import define_processes, run
 from seisjax.commands.evaluate import evaluate
 
@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> None:
     del argv
     runtime.prepare()
     join()
-    print(evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value))
+    scores = evaluate(Path(WORKDIR.value), SPLIT.value, CHECKPOINT.value)
+    if distributed.is_main():
+        print(scores)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from seisjax import runtime
+from seisjax import distributed, runtime
 from seisjax.command_line import define_processes, run
 from seisjax.commands.plan import plan
 from seisjax.commands.train import train
@@ -22,20 +22,26 @@ from seisjax.errors import UserError
 CONFIG = define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "folder that the run owns")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "print config, shapes, parameters, memory and plan, then stop")
+STOPPED_STATUS = flags.DEFINE_integer(
+    "stopped_status", 0, "exit status where SIGTERM, a preemption notice or train.max_minutes stopped the run"
+)
 join = define_processes()
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     """Train as the flags say."""
     del argv
     runtime.prepare()
     join()
     if DRY_RUN.value:
         print(plan(CONFIG.value))
-        return
+        return 0
     if not WORKDIR.value:
         raise UserError("--workdir: missing; give the folder that the run shall own")
-    print(train(CONFIG.value, Path(WORKDIR.value), command=shlex.join(sys.argv)))
+    ended = train(CONFIG.value, Path(WORKDIR.value), command=shlex.join(sys.argv))
+    if distributed.is_main():
+        print(ended.summary)
+    return STOPPED_STATUS.value if ended.stopped else 0
 
 
 if __name__ == "__main__":

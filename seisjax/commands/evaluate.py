@@ -1,30 +1,51 @@
 """Score a run on one of its splits."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+from seisjax import distributed, together
 from seisjax.commands.detect import score_lines
 from seisjax.commands.load import load
 from seisjax.commands.scoring import draw_panels, rounded, run_evaluation
 from seisjax.errors import UserError
 from seisjax.files import write_json
 from seisjax.training import workdir as folder
+from seisjax.watchdog import Watchdog
 
 
 def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
-    """Score a run on a split, write `evaluation_<split>.json` and a figure; returns a summary line."""
+    """Score a run on a split, write `evaluation_<split>.json` and a figure; returns a table and a summary line.
+
+    In a run of several processes each calls it, and process 0 writes.
+    """
     run = load(workdir, checkpoint)
     config, survey = run.config, run.survey
     if split not in survey.regions:
         raise UserError(f"--split={split}: data.{split} is empty in this run; choose {', '.join(survey.regions)}")
-    result, (batch, predicted) = run_evaluation(
-        config, survey, run.segmenter, run.state, split, baselines=config.evaluate.baselines, events=True
+    segmenter = dataclasses.replace(
+        run.segmenter,
+        evaluate_step=together.compiled_together(run.segmenter.evaluate_step, "the evaluation step"),
+        probability_step=together.compiled_together(run.segmenter.probability_step, "the evaluation step"),
     )
+    with Watchdog(config.train.hang_minutes, together.process_name()) as watchdog:
+        result, rows = run_evaluation(
+            config,
+            survey,
+            segmenter,
+            run.state,
+            split,
+            baselines=config.evaluate.baselines,
+            events=True,
+            progress=lambda done, total: watchdog.alive(f"split '{split}', window {done} of {total}"),
+        )
     result["checkpoint"] = run.step
     path = workdir / f"evaluation_{split}.json"
-    write_json(path, result)
-    figure = workdir / folder.FIGURES / f"{split}.png"
-    draw_panels(figure, survey, run.segmenter, batch, predicted, f"Split '{split}', checkpoint {run.step}")
+    if distributed.is_main():
+        write_json(path, result)
+        figure = workdir / folder.FIGURES / f"{split}.png"
+        draw_panels(figure, survey, segmenter, rows, f"Split '{split}', checkpoint {run.step}")
+    distributed.meet("the scores are written")
     lines = [_score_table(result)]
     if "events" in result:
         lines.append(score_lines(result))

@@ -1,13 +1,15 @@
 """The scores of a network on a split, and its panels: for validation while it trains, and for evaluation later."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from seisjax import metrics
+from seisjax import metrics, sharding
 from seisjax.baselines import make_baselines
 from seisjax.commands.event_scores import event_scorer
 from seisjax.config import Experiment
@@ -30,11 +32,13 @@ def run_evaluation(
     *,
     baselines: bool,
     events: bool = False,
-) -> tuple[dict[str, Any], tuple[Batch, jax.Array]]:
-    """The network's scores on a split, and its first batch with the predicted classes.
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The network's scores on a split, and `drawn_rows` of its first batch: "image", "labels", predicted "classes".
 
     `baselines`: score trivial predictors beside it. `events`: where the split's windows are panels whose events are
-    known, also score the events that are found in them.
+    known, also score the events that are found in them. `progress`: called after every batch with the windows done and
+    their number. All processes of a run must call this, and get the same.
     """
     source = split_source(config, survey, split)
     batches = evaluation_batches(
@@ -46,7 +50,7 @@ def run_evaluation(
         prefetch=config.data.prefetch,
     )
     params = averaged(state)
-    shown: list[tuple[Batch, jax.Array]] = []
+    shown: list[dict[str, np.ndarray]] = []
     scorer = event_scorer(config, survey, split) if events else None
     step = segmenter.probability_step if scorer else segmenter.evaluate_step
     waiting: list[tuple[jax.Array, jax.Array]] = []  # scored one batch late, so that the device always has work
@@ -54,7 +58,7 @@ def run_evaluation(
     def evaluate_step(batch: Batch) -> dict[str, jax.Array]:
         output = step(params, state["rest"], batch)
         if not shown:
-            shown.append((batch, output["classes"]))
+            shown.append(drawn_rows(batch | {"classes": output["classes"]}, segmenter.mesh))
         if scorer:
             waiting.append((output.pop("probabilities"), output.pop("labels")))
             if len(waiting) > 1:
@@ -67,7 +71,7 @@ def run_evaluation(
         "boundaries": survey.volume.axes[-1].name in VERTICAL_AXES and not soft,
     }
     try:
-        scores = evaluate_batches(batches, evaluate_step, num_windows=len(source), **common)
+        scores = evaluate_batches(batches, evaluate_step, num_windows=len(source), progress=progress, **common)
     finally:
         batches.close()
     if scorer:
@@ -97,12 +101,25 @@ def cropped(survey: Survey, *arrays: Any) -> list[np.ndarray]:
     return [np.asarray(array)[inside] for array in arrays]
 
 
-def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, batch: Batch, classes: jax.Array, title: str) -> None:
-    """Draw the first windows of a batch: input, label and predicted classes."""
-    images = segmenter.network.inputs(batch["image"])
+def drawn_rows(arrays: dict[str, jax.Array], mesh: Mesh) -> dict[str, np.ndarray]:
+    """The rows of a batch that figures show, whole and on the host. All processes of a run must call this."""
+    return {name: np.asarray(rows) for name, rows in _first_rows(mesh)(arrays).items()}
+
+
+@functools.cache
+def _first_rows(mesh: Mesh) -> Callable[[dict[str, jax.Array]], dict[str, jax.Array]]:
+    return jax.jit(
+        lambda arrays: {name: array[: figures.MAX_EXAMPLES] for name, array in arrays.items()},
+        out_shardings=sharding.replicated(mesh),
+    )
+
+
+def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, rows: dict[str, np.ndarray], title: str) -> None:
+    """Draw rows of a batch as `run_evaluation` gives them: input, label and predicted classes."""
+    images = segmenter.network.inputs(jax.numpy.asarray(rows["image"]))
     figures.panels(
         path,
-        *cropped(survey, images, metrics.as_classes(batch["labels"], survey.label_scale), classes),
+        *cropped(survey, images, metrics.as_classes(rows["labels"], survey.label_scale), rows["classes"]),
         axes_names=[axis.name for axis in survey.volume.axes],
         class_names=survey.class_names,
         title=title,

@@ -1,51 +1,76 @@
 """Train, or go on with a run."""
 
 import dataclasses
+import functools
 import hashlib
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from seisjax import experiment, metrics, sharding
+from seisjax import distributed, experiment, metrics, sharding, together
 from seisjax.checkpoint import Checkpoints
-from seisjax.commands.scoring import cropped, draw_panels, rounded, run_evaluation
+from seisjax.commands.scoring import cropped, draw_panels, drawn_rows, rounded, run_evaluation
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.data import WindowSource
 from seisjax.errors import UserError
 from seisjax.experiment import Fit, Segmenter, Survey, num_classes, training_stream
 from seisjax.reporting import MetricsWriter, Progress, figures
 from seisjax.reporting.augmentation import augmentation_examples, draw_augmentations
+from seisjax.stopping import StopNotice
 from seisjax.training import workdir as folder
-from seisjax.training.loop import Actions, Schedule, run_steps
+from seisjax.training.loop import Actions, Schedule, Validation, run_steps
 from seisjax.training.state import State, zero_totals
 from seisjax.training.step import Batch
 from seisjax.volumes import bytes_read
 from seisjax.volumes.resampling import sampling_interval
+from seisjax.watchdog import Watchdog
 
 # The first steps of a launch compile and fill caches; a trace of them would show nothing else.
 _PROFILE_FROM = 10
 
 
-def train(config: Experiment, workdir: Path, command: str) -> str:
-    """Train, or go on with the run in `workdir`; returns a summary line.
+class Ended(NamedTuple):
+    """How a launch ended: a line that says so, and whether that was before the last step."""
+
+    summary: str
+    stopped: bool
+
+
+def train(config: Experiment, workdir: Path, command: str) -> Ended:
+    """Train, or go on with the run in `workdir`; in a run of several processes each calls it.
 
     Raises UserError for whatever is wrong with config, data or folder, before anything is written; and during the run
     where the loss stops being finite.
     """
     validate(config)
+    if together.of_main(to_dict(config)) != to_dict(config):
+        raise UserError(f"--config: process {jax.process_index()} has another one than process 0; give all the same")
     before = folder.config_of(workdir)
     if before is not None:
         check_resumable(from_dict(before), config)
+    distributed.meet("all know the run's folder, before anything is written there")
+    with Watchdog(config.train.hang_minutes, together.process_name()) as watchdog:
+        run = _open_run(config, workdir, command, watchdog)
+        try:
+            return run.train()
+        finally:
+            run.close()
+
+
+def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdog) -> "_Run":
+    """The run at its latest checkpoint, or before its first step."""
+    watchdog.alive("opening the data")
     survey = experiment.open_survey(config)
     mesh = experiment.make_mesh(config, survey, config.data.batch_size)
     source = experiment.training_source(config, survey)
+    watchdog.alive("reading statistics of the training part")
     record = _new_record(config, survey)
 
+    watchdog.alive("the latest checkpoint")
     checkpoints = Checkpoints(workdir / folder.CHECKPOINTS)
     latest = checkpoints.latest
     if latest is not None:
@@ -58,18 +83,17 @@ def train(config: Experiment, workdir: Path, command: str) -> str:
             )
     segmenter = experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"]))
     state = segmenter.init() if latest is None else checkpoints.restore(latest, experiment.abstract_state(segmenter))
-    if jax.process_index() == 0:
+    if distributed.is_main():
         folder.write_run_record(workdir, to_dict(config), command, record["data_fingerprint"])
-    run = _Run(config, workdir, survey, segmenter, source, checkpoints, record, first_step=latest or 0)
-    try:
-        return run.train(state)
-    finally:
-        run.close()
+    return _Run(config, workdir, survey, segmenter, source, checkpoints, record, state, watchdog)
 
 
 def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
-    """What a checkpoint remembers beside the state: enough to use it without the data it was trained on."""
-    return {
+    """What a checkpoint remembers beside the state: enough to use it without the data it was trained on.
+
+    As process 0 has it: a sum that another processor rounds otherwise would make another program of the same step.
+    """
+    record = {
         "config": to_dict(config),
         "fit": dataclasses.asdict(experiment.fit(config, survey)),
         "data_fingerprint": _fingerprint(config, survey),
@@ -78,6 +102,13 @@ def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
         "class_names": survey.class_names,
         "label_scale": survey.label_scale,
     }
+    agreed = together.of_main(record)
+    if agreed["data_fingerprint"] != record["data_fingerprint"]:
+        raise UserError(
+            f"data.volume={config.data.volume}: process {jax.process_index()} finds other data there than process 0; "
+            "give all hosts the same volume"
+        )
+    return agreed
 
 
 def _fingerprint(config: Experiment, survey: Survey) -> str:
@@ -85,6 +116,10 @@ def _fingerprint(config: Experiment, survey: Survey) -> str:
     histogram = survey.volume.label_index(config.data.labels).histogram
     text = f"{survey.volume.fingerprint}/{config.data.labels}/{np.asarray(histogram).tolist()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class _BrokenOff(Exception):
+    """A validation that a reason to stop has ended."""
 
 
 class _Run:
@@ -99,41 +134,56 @@ class _Run:
         source: WindowSource,
         checkpoints: Checkpoints,
         record: dict[str, Any],
-        first_step: int,
+        state: State,
+        watchdog: Watchdog,
     ):
-        self.config, self.survey, self.segmenter = config, survey, segmenter
-        self.source, self.checkpoints, self.record, self.first_step = source, checkpoints, record, first_step
-        self.figures = workdir / folder.FIGURES
-        main = jax.process_index() == 0
-        self.draws = main and config.train.figures
-        self.writer = MetricsWriter(workdir, enabled=main)
-        self.writer.truncate(first_step)
-        self.progress = Progress(config.train.num_steps, "train", "step", initial=first_step, enabled=main)
-        self.stop_signal = ""
-        self.bytes_read_before = bytes_read()
-
-    def train(self, state: State) -> str:
-        """Run the loop from the state's step on; returns a summary line."""
-        config, plan = self.config, self.config.train
-        batches = training_stream(config, self.survey, self.source, self.segmenter.mesh, self.first_step)
-        schedule = Schedule(
-            plan.num_steps, plan.log_every, plan.evaluate_every, plan.checkpoint_every, plan.max_minutes
+        self.config, self.survey, self.source, self.checkpoints = config, survey, source, checkpoints
+        self.record, self.state, self.watchdog = record, state, watchdog
+        self.segmenter = dataclasses.replace(
+            segmenter,
+            train_step=together.compiled_together(segmenter.train_step, "the train step"),
+            evaluate_step=together.compiled_together(segmenter.evaluate_step, "the evaluation step"),
         )
-        actions = Actions(self._log, self._validate, self._save, self._clear, self._advance, lambda: self.stop_signal)
-        before = signal.signal(signal.SIGTERM, self._stop)
+        zero, everywhere = functools.partial(zero_totals, num_classes(config)), sharding.replicated(segmenter.mesh)
+        self.zero_totals = jax.jit(zero, out_shardings=everywhere)
+        plan, self.first_step = config.train, int(state["step"])
+        self.schedule = Schedule(plan.num_steps, plan.log_every, plan.evaluate_every, plan.checkpoint_every)
+        self.figures = workdir / folder.FIGURES
+        self.main = distributed.is_main()
+        self.writer = MetricsWriter(workdir, enabled=self.main)
+        self.writer.truncate(self.first_step)
+        self.progress = Progress(plan.num_steps, "train", "step", initial=self.first_step, enabled=self.main)
+        self.bytes_read_before = bytes_read()
+        self.notice = StopNotice(plan.max_minutes)
+
+    def train(self) -> Ended:
+        """Run the loop from the state's step on."""
+        config, segmenter = self.config, self.segmenter
+        batches = training_stream(config, self.survey, self.source, segmenter.mesh, self.first_step)
+        stream = self._checked_first(batches) if self.first_step == 0 else batches
+        actions = Actions(
+            self._log,
+            self._validate,
+            self._save,
+            self._clear,
+            self._advance,
+            self.notice.reached,
+            self.watchdog.alive,
+        )
+        owed = self.record.get("validation_owed", False)
         try:
-            stream = self._checked_first(batches) if self.first_step == 0 else batches
             state, reason = run_steps(
-                state, stream, self.segmenter.train_step, schedule, actions, config.data.batch_size
+                self.state, stream, segmenter.train_step, self.schedule, actions, config.data.batch_size, owed=owed
             )
         finally:
-            signal.signal(signal.SIGTERM, before)
             batches.close()
+        self.watchdog.alive("the last checkpoint")
         self.checkpoints.wait()
-        return self._summary(int(state["step"]), reason)
+        return Ended(self._summary(int(state["step"]), reason), bool(reason))
 
     def close(self) -> None:
         """Let go of files, after the checkpoint under way is written."""
+        self.notice.close()
         self.progress.close()
         self.writer.close()
         self.checkpoints.close()
@@ -141,20 +191,26 @@ class _Run:
     def _checked_first(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches; the first is drawn, as the network will see it, before the first step is taken."""
         first = next(batches)
-        if self.draws:
-            images, labels = (np.asarray(x) for x in self.segmenter.prepare(first, 0))
-            images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
-            figures.first_batch(
-                self.figures / "first_batch.png",
-                *cropped(self.survey, images, metrics.as_classes(labels, self.survey.label_scale)),
-                axes_names=[axis.name for axis in self.survey.volume.axes],
-                class_names=self.survey.class_names,
-                region=self.config.data.train,
-                title="First training batch, normalised and augmented",
-            )
-            self._draw_augmentations()
+        if self.config.train.figures:
+            images, labels = self.segmenter.prepare(first, 0)
+            rows = drawn_rows({"images": images, "labels": labels}, self.segmenter.mesh)
+            if self.main:
+                self._draw_first(**rows)
+                self._draw_augmentations()
         yield first
         yield from batches
+
+    def _draw_first(self, images: np.ndarray, labels: np.ndarray) -> None:
+        images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
+        figures.first_batch(
+            self.figures / "first_batch.png",
+            *cropped(self.survey, images, metrics.as_classes(labels, self.survey.label_scale)),
+            axes_names=[axis.name for axis in self.survey.volume.axes],
+            class_names=self.survey.class_names,
+            region=self.config.data.train,
+            batch_size=self.config.data.batch_size,
+            title="First training batch, normalised and augmented",
+        )
 
     def _draw_augmentations(self) -> None:
         augmentation = experiment.make_augmentation(self.config, self.survey)
@@ -203,35 +259,44 @@ class _Run:
         )
         self.progress.update(0, loss=loss)
 
-    def _validate(self, step: int, state: State) -> float | None:
+    def _validate(self, step: int, state: State) -> Validation | None:
         if "validation" not in self.survey.regions:
+            return Validation(None)
+
+        def progress(done: int, total: int) -> None:
+            self.watchdog.alive(f"validation after step {step}, window {done} of {total}")
+            if done < total and self.notice.reached():
+                raise _BrokenOff
+
+        try:
+            result, rows = run_evaluation(
+                self.config, self.survey, self.segmenter, state, "validation", baselines=False, progress=progress
+            )
+        except _BrokenOff:
             return None
-        result, first = run_evaluation(self.config, self.survey, self.segmenter, state, "validation", baselines=False)
         names = ("loss", "accuracy", "mean_iou", "iou_per_class", "mean_f1", "num_windows")
         self.writer.scalars(step, "validation", **{name: result[name] for name in names})
         self.progress.print(
             f"step {step}: validation loss {result['loss']:.4f}, mean IoU {result['mean_iou']:.3f}, "
             f"IoU per class {rounded(result['iou_per_class'])}"
         )
-        if self.draws:
-            self._draw(step, *first)
-        return result["loss"]
+        if self.main and self.config.train.figures:
+            self._draw(step, rows)
+        return Validation(result["loss"])
 
-    def _draw(self, step: int, batch: Batch, classes: jax.Array) -> None:
+    def _draw(self, step: int, rows: dict[str, np.ndarray]) -> None:
         path = self.figures / f"validation_{step:07d}.png"
-        draw_panels(path, self.survey, self.segmenter, batch, classes, f"Validation after step {step}")
+        draw_panels(path, self.survey, self.segmenter, rows, f"Validation after step {step}")
         self.writer.figure(step, "validation", path)
         figures.loss_curves(self.figures / "curves.png", self.figures.with_name(folder.METRICS))
 
-    def _save(self, step: int, state: State, validation_loss: float | None) -> None:
-        self.checkpoints.save(step, state, self.record, validation_loss)
+    def _save(self, step: int, state: State, validation: Validation | None) -> None:
+        self.watchdog.alive(f"the checkpoint of step {step}")
+        owed = {"validation_owed": validation is None and self.schedule.evaluates(step)}
+        self.checkpoints.save(step, state, self.record | owed, validation.loss if validation else None)
 
     def _clear(self, state: State) -> State:
-        totals = jax.device_put(zero_totals(num_classes(self.config)), sharding.replicated(self.segmenter.mesh))
-        return state | {"totals": totals}
-
-    def _stop(self, number: int, frame: object) -> None:
-        self.stop_signal = signal.Signals(number).name
+        return state | {"totals": self.zero_totals()}
 
     def _summary(self, step: int, reason: str) -> str:
         best = self.checkpoints.best

@@ -24,7 +24,7 @@ from seisjax.geometry import Axis
 _IGNORED = "#9A9A9A"  # samples without a label
 NO_DATA = "#FBEBC8"  # samples without an amplitude
 _DPI = 130
-_MAX_EXAMPLES = 4
+MAX_EXAMPLES = 4  # windows of a batch that are drawn
 _MAX_SAMPLES = 1500  # drawn along a side; a longer one is thinned
 
 
@@ -36,6 +36,7 @@ def first_batch(
     class_names: Sequence[str],
     *,
     region: str = "",
+    batch_size: int = 0,
     title: str = "First training batch",
 ) -> None:
     """What the network is about to be fed: input, label and histogram of values of the first windows of a batch.
@@ -48,9 +49,10 @@ def first_batch(
       axes_names: names of the window's axes, slowest first.
       class_names: one name a class.
       region: where the windows come from, for the title.
+      batch_size: windows of the whole batch, where `images` are not all of them.
       title: first line of the figure.
     """
-    count = min(len(images), _MAX_EXAMPLES)
+    count = min(len(images), MAX_EXAMPLES)
     figure, grid = _grid(count, 3)
     for row in range(count):
         image, truth = plane(images[row], axes_names), plane(labels[row], axes_names)
@@ -61,7 +63,7 @@ def first_batch(
     _name_columns(grid, ("input", "label", ""))
     window = f"{' x '.join(map(str, labels.shape[1:]))} samples ({', '.join(axes_names)})"
     where = f", from {region}" if region else ""
-    figure.suptitle(f"{title}: {count} of {len(images)} windows of\n{window}{where}", fontsize=11)
+    figure.suptitle(f"{title}: {count} of {batch_size or len(images)} windows of\n{window}{where}", fontsize=11)
     add_legend(figure, class_names, images[:count], labels[:count])
     save(figure, path)
 
@@ -89,7 +91,7 @@ def panels(
       probability: (B, *window) in 0 to 1, of the last class if there are two, else of the predicted class.
       title: line above the figure.
     """
-    count = min(len(images), _MAX_EXAMPLES)
+    count = min(len(images), MAX_EXAMPLES)
     columns = ["input", "label", "prediction"]
     if probability is not None:
         columns.append(f"probability of {class_names[-1] if len(class_names) == 2 else 'the predicted class'}")

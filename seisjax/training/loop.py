@@ -24,7 +24,6 @@ class Schedule:
     log_every: int
     evaluate_every: int
     checkpoint_every: int
-    max_minutes: float
 
     def logs(self, step: int) -> bool:
         """Whether metrics are written after `step`."""
@@ -44,20 +43,29 @@ def _due(step: int, interval: int) -> bool:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """What a validation found: its loss, None where there was nothing to take it of."""
+
+    loss: float | None
+
+
+@dataclass(frozen=True)
 class Actions:
     """What the loop calls; every step counts from 1 and has been taken.
 
-    log(step, totals, samples_per_second, waiting_share), evaluate(step, state) -> validation loss or None,
-    save(step, state, validation loss or None), clear(state) -> the state with its totals at zero,
-    advance(step, samples_per_second, waiting_share) for the progress bar, stop_requested() -> reason or "".
+    log(step, totals, samples_per_second, waiting_share), evaluate(step, state) -> validation, or None where it was
+    broken off to stop, save(step, state, validation or None), clear(state) -> the state with its totals at zero,
+    advance(step, samples_per_second, waiting_share) for the progress bar, stop_requested() -> reason or "", and
+    alive(what comes next) for whoever watches that the loop moves.
     """
 
     log: Callable[[int, dict[str, Any], float, float], None]
-    evaluate: Callable[[int, State], float | None]
-    save: Callable[[int, State, float | None], None]
+    evaluate: Callable[[int, State], Validation | None]
+    save: Callable[[int, State, Validation | None], None]
     clear: Callable[[State], State]
     advance: Callable[[int, float, float], None]
     stop_requested: Callable[[], str]
+    alive: Callable[[str], None]
 
 
 def run_steps(
@@ -67,14 +75,21 @@ def run_steps(
     schedule: Schedule,
     actions: Actions,
     batch_size: int,
+    *,
+    owed: bool = False,
 ) -> tuple[State, str]:
     """Train from the state's step to the last; returns the state and why the loop ended early ("" if it did not).
 
+    Who asks to stop seldom leaves time for a validation: the state is saved at once, and a validation that was due
+    then comes first when the run goes on (`owed`: whether one is due at the state's step).
     Raises UserError that names the step where the loss stops being finite; nothing is saved from there on.
     """
-    started, pace = time.monotonic(), _Pace(batch_size)
-    under_way: deque[jax.Array] = deque()
-    for step in range(int(state["step"]) + 1, schedule.num_steps + 1):
+    first = int(state["step"])
+    if owed and (reason := _validate_and_save(first, state, actions, "")):
+        return state, reason
+    pace, under_way = _Pace(batch_size), deque[jax.Array]()
+    for step in range(first + 1, schedule.num_steps + 1):
+        actions.alive(f"step {step}")
         while len(under_way) >= _IN_FLIGHT:
             under_way.popleft().block_until_ready()
             pace.count()
@@ -84,7 +99,7 @@ def run_steps(
         under_way.append(metrics["loss"])
         actions.advance(step, pace.samples_per_second, pace.waiting_share)
 
-        reason = actions.stop_requested() or _out_of_time(started, schedule.max_minutes)
+        reason = actions.stop_requested()
         if schedule.logs(step):
             totals = _checked(state)
             pace.count(len(under_way))
@@ -92,14 +107,24 @@ def run_steps(
             actions.log(step, totals, pace.samples_per_second, pace.waiting_share)
             state = actions.clear(state)
             pace.restart()
-        if schedule.saves(step) or reason:
+        if schedule.evaluates(step):
             _checked(state)
-            loss = actions.evaluate(step, state) if schedule.evaluates(step) else None
-            actions.save(step, state, loss)
+            reason = _validate_and_save(step, state, actions, reason)
             pace.restart()
-        if reason and step < schedule.num_steps:
+        elif schedule.saves(step) or reason:
+            _checked(state)
+            actions.save(step, state, None)
+            pace.restart()
+        if reason:
             return state, reason
     return state, ""
+
+
+def _validate_and_save(step: int, state: State, actions: Actions, reason: str) -> str:
+    """Returns the reason to stop where that kept the validation from being done."""
+    validation = None if reason else actions.evaluate(step, state)
+    actions.save(step, state, validation)
+    return "" if validation else reason or actions.stop_requested()
 
 
 def _checked(state: State) -> dict[str, Any]:
@@ -110,10 +135,6 @@ def _checked(state: State) -> dict[str, Any]:
             "Lower optimizer.learning_rate, or set optimizer.clip_norm, and start with a new --workdir"
         )
     return totals
-
-
-def _out_of_time(started: float, max_minutes: float) -> str:
-    return "train.max_minutes is over" if 0 < max_minutes * 60 < time.monotonic() - started else ""
 
 
 class _Pace:

@@ -69,8 +69,8 @@ def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
 
 def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp_path: Path):
     config.train.figures = True
-    summary = train(config, tmp_path / "run", "train")
-    assert "trained 12 steps" in summary
+    ended = train(config, tmp_path / "run", "train")
+    assert "trained 12 steps" in ended.summary
     rows = lines(tmp_path / "run")
     logged = [row for row in rows if row["split"] == "train"]
     assert [row["step"] for row in logged] == [2, 4, 6, 8, 10, 12]
@@ -161,7 +161,7 @@ def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     config.data.batch_size = 2
     config.model.vertical_position = True
     config.train.num_steps = 2
-    assert "trained 2 steps" in train(config, tmp_path / "run", "train")
+    assert "trained 2 steps" in train(config, tmp_path / "run", "train").summary
 
 
 def test_windows_are_padded_as_far_as_asked(config: Experiment, tmp_path: Path):
@@ -263,7 +263,7 @@ def test_sections_in_several_directions_train_together(config: Experiment, tmp_p
     config.data.window, config.data.directions = (1, 8, 8), ("inline", "crossline", "time")
     config.data.sampling, config.augment.noise, config.data.split_gap = sampling, 0.0, 0
     config.train.num_steps = 4
-    assert "trained 4 steps" in train(config, tmp_path / "run", "train")
+    assert "trained 4 steps" in train(config, tmp_path / "run", "train").summary
 
 
 def test_labels_of_another_volume_train_alike(config: Experiment, tmp_path: Path):

@@ -6,26 +6,34 @@ import jax.numpy as jnp
 import pytest
 
 from seisjax.errors import UserError
-from seisjax.training.loop import Actions, Schedule, run_steps
+from seisjax.training.loop import Actions, Schedule, Validation, run_steps
 from seisjax.training.state import add_totals, zero_totals
 
 
 class Recorder:
     """Actions that write down when they were called."""
 
-    def __init__(self, stop_at: int = -1):
+    def __init__(self, stop_at: int = -1, break_off: bool = False):
         self.calls: list[tuple[str, int]] = []
-        self.stop_at, self.step = stop_at, 0
+        self.stop_at, self.break_off, self.step, self.where = stop_at, break_off, 0, ""
 
     def actions(self) -> Actions:
         return Actions(
             log=lambda step, *_: self.calls.append(("log", step)),
-            evaluate=lambda step, state: self.calls.append(("evaluate", step)) or 1.0,
-            save=lambda step, state, loss: self.calls.append(("save" if loss is None else "save best", step)),
+            evaluate=self.evaluate,
+            save=lambda step, state, validation: self.calls.append(("save best" if validation else "save", step)),
             clear=lambda state: state | {"totals": zero_totals(2)},
             advance=lambda step, *_: setattr(self, "step", step),
             stop_requested=lambda: "SIGTERM" if self.step == self.stop_at else "",
+            alive=lambda where: setattr(self, "where", where),
         )
+
+    def evaluate(self, step: int, state) -> Validation | None:
+        self.calls.append(("evaluate", step))
+        if self.break_off:
+            self.stop_at = self.step
+            return None
+        return Validation(1.0)
 
 
 def count(state, batch):
@@ -36,14 +44,14 @@ def count(state, batch):
     return {"step": number, "totals": totals}, {"loss": loss}
 
 
-def run(recorder: Recorder, schedule: Schedule, batches=(1.0,) * 100, first: int = 0):
+def run(recorder: Recorder, schedule: Schedule, batches=(1.0,) * 100, first: int = 0, owed: bool = False):
     state = {"step": jnp.int32(first), "totals": zero_totals(2)}
-    return run_steps(state, iter(batches), count, schedule, recorder.actions(), batch_size=1)
+    return run_steps(state, iter(batches), count, schedule, recorder.actions(), batch_size=1, owed=owed)
 
 
 def test_order_and_intervals():
     recorder = Recorder()
-    state, reason = run(recorder, Schedule(7, log_every=3, evaluate_every=4, checkpoint_every=3, max_minutes=0))
+    state, reason = run(recorder, Schedule(7, log_every=3, evaluate_every=4, checkpoint_every=3))
     assert (int(state["step"]), reason) == (7, "")
     assert recorder.calls == [
         ("log", 3),
@@ -60,36 +68,68 @@ def test_order_and_intervals():
 
 def test_goes_on_from_the_states_step():
     recorder = Recorder()
-    run(recorder, Schedule(7, log_every=3, evaluate_every=0, checkpoint_every=0, max_minutes=0), first=4)
+    run(recorder, Schedule(7, log_every=3, evaluate_every=0, checkpoint_every=0), first=4)
     assert recorder.calls == [("log", 6), ("log", 7), ("evaluate", 7), ("save best", 7)]
 
 
 def test_a_finished_run_does_nothing():
     recorder = Recorder()
-    state, _ = run(recorder, Schedule(4, 1, 1, 1, max_minutes=0), first=4)
+    state, _ = run(recorder, Schedule(4, 1, 1, 1), first=4)
     assert int(state["step"]) == 4
     assert recorder.calls == []
 
 
 def test_a_stop_request_saves_at_the_next_step():
     recorder = Recorder(stop_at=5)
-    state, reason = run(recorder, Schedule(100, 0, 0, 0, max_minutes=0))
+    state, reason = run(recorder, Schedule(100, 0, 0, 0))
     assert (int(state["step"]), reason) == (5, "SIGTERM")
     assert recorder.calls == [("save", 5)]
 
 
-def test_the_time_limit_saves_and_stops():
+def test_a_stop_request_leaves_no_time_for_a_validation_that_is_due():
+    recorder = Recorder(stop_at=4)
+    state, reason = run(recorder, Schedule(8, log_every=4, evaluate_every=4, checkpoint_every=0))
+    assert (int(state["step"]), reason) == (4, "SIGTERM")
+    assert recorder.calls == [("log", 4), ("save", 4)]
+
+
+def test_a_stop_request_breaks_a_validation_off():
+    recorder = Recorder(break_off=True)
+    state, reason = run(recorder, Schedule(8, log_every=0, evaluate_every=4, checkpoint_every=0))
+    assert (int(state["step"]), reason) == (4, "SIGTERM")
+    assert recorder.calls == [("evaluate", 4), ("save", 4)]
+
+
+def test_a_validation_that_is_owed_comes_first():
     recorder = Recorder()
-    state, reason = run(recorder, Schedule(100, 0, 0, 0, max_minutes=1e-9))
-    assert "max_minutes" in reason
-    assert recorder.calls == [("save", int(state["step"]))]
+    schedule = Schedule(8, log_every=0, evaluate_every=4, checkpoint_every=0)
+    assert run(recorder, schedule, first=4, owed=True)[1] == ""
+    assert recorder.calls == [("evaluate", 4), ("save best", 4), ("log", 8), ("evaluate", 8), ("save best", 8)]
+    recorder = Recorder(break_off=True)
+    assert run(recorder, schedule, first=4, owed=True)[1] == "SIGTERM"
+    assert recorder.calls == [("evaluate", 4), ("save", 4)]
+
+
+def test_a_run_stopped_at_its_last_step_is_only_done_with_its_validation():
+    recorder = Recorder(stop_at=8)
+    schedule = Schedule(8, log_every=0, evaluate_every=0, checkpoint_every=0)
+    assert run(recorder, schedule)[1] == "SIGTERM"
+    recorder.stop_at = -1
+    assert run(recorder, schedule, first=8, owed=True)[1] == ""
+    assert recorder.calls == [("log", 8), ("save", 8), ("evaluate", 8), ("save best", 8)]
+
+
+def test_who_watches_learns_of_every_step():
+    recorder = Recorder()
+    run(recorder, Schedule(3, log_every=0, evaluate_every=0, checkpoint_every=0))
+    assert recorder.where == "step 3"
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_by_its_step_and_saves_nothing():
     recorder = Recorder()
     losses = [1.0, 1.0, float("nan"), 1.0, 1.0, 1.0, 1.0, 1.0]
     with pytest.raises(UserError, match="not finite at step 3"):
-        run(recorder, Schedule(8, log_every=5, evaluate_every=0, checkpoint_every=4, max_minutes=0), losses)
+        run(recorder, Schedule(8, log_every=5, evaluate_every=0, checkpoint_every=4), losses)
     assert recorder.calls == []
 
 
@@ -97,6 +137,6 @@ def test_the_pace_is_known_right_after_it_was_logged():
     recorder, paces = Recorder(), []
     actions = dataclasses.replace(recorder.actions(), advance=lambda step, pace, waiting: paces.append(pace))
     state = {"step": jnp.int32(0), "totals": zero_totals(2)}
-    run_steps(state, iter((1.0,) * 4), count, Schedule(4, 2, 0, 0, max_minutes=0), actions, batch_size=1)
+    run_steps(state, iter((1.0,) * 4), count, Schedule(4, 2, 0, 0), actions, batch_size=1)
     assert len(paces) == 4
     assert all(pace > 0 for pace in paces[2:])

@@ -1,0 +1,74 @@
+"""Reasons to stop before the last step, which all processes of a run come to know at the same point."""
+
+import os
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Self
+
+import jax
+from jax.experimental import multihost_utils
+
+_NOTICE = "SIGTERM or a preemption notice"
+
+
+class StopNotice:
+    """SIGTERM, a preemption notice or the end of the time allowed, to any process, as a reason for all to stop.
+
+        with StopNotice(max_minutes=60) as notice:
+            for batch in batches:
+                ...
+                if reason := notice.reached():
+                    break
+
+    With several processes the notice goes by JAX's coordination service, which joins SIGTERM and what the cluster
+    announces and finds the next call that no process has passed yet. With one process SIGTERM is handled here, from
+    creation to `close`.
+    """
+
+    def __init__(self, max_minutes: float = 0.0) -> None:
+        """`max_minutes`: by the clock of process 0, from now on; 0: no limit."""
+        self._several = jax.process_count() > 1
+        self._ends = time.monotonic() + max_minutes * 60 if max_minutes > 0 and jax.process_index() == 0 else None
+        self._calls, self._requested, self._reason = 0, "", ""
+        self._before = None if self._several else signal.signal(signal.SIGTERM, self._on_signal)
+
+    def request(self, reason: str) -> None:
+        """Ask all processes to stop. What this process gives as the reason; the others only learn of a notice."""
+        if self._requested:
+            return
+        self._requested = reason
+        if self._several:
+            os.kill(os.getpid(), signal.SIGTERM)  # JAX holds the signal since this process joined the run
+
+    def reached(self) -> str:
+        """The reason to stop now, "" as long as there is none. From then on it stays.
+
+        The same on all processes at the same call, so each must call it as often as the others: after every step, after
+        every batch that is scored.
+        """
+        if self._ends is not None and time.monotonic() > self._ends:
+            self.request("train.max_minutes is over")
+        self._calls += 1
+        if not self._reason:
+            if not self._several:
+                self._reason = self._requested
+            elif multihost_utils.reached_preemption_sync_point(self._calls):
+                self._reason = self._requested or _NOTICE
+        return self._reason
+
+    def close(self) -> None:
+        """Give SIGTERM back to whoever handled it before."""
+        if not self._several:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if self._before is None else self._before)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.request(signal.Signals(number).name)
