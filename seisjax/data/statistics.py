@@ -8,6 +8,7 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 from seisjax.conventions import AMPLITUDE
+from seisjax.data.exchange import from_all, place_among_processes
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Lattice
 from seisjax.volumes import ArrayStatistics, Pending, StreamingStatistics, Volume
@@ -21,8 +22,8 @@ def training_statistics(
     """Statistics of the amplitudes in `regions`, for normalisation: of all their chunks, or of `max_tiles` of them.
 
     Which chunks is a fixed random choice, the same for the same regions and volume, and not tied to any axis. The
-    result is the same bit for bit for any number of threads. Raises UserError where the regions hold no finite sample
-    or only one value.
+    result is the same bit for bit for any number of threads and of processes: in a run of several each reads its share
+    of the chunks, and all must call this. Raises UserError where the regions hold no finite sample or only one value.
     """
     result = sampled_statistics(volume, regions, max_tiles, num_threads).result()
     if not result.count:
@@ -39,16 +40,23 @@ def sampled_statistics(
 ) -> StreamingStatistics:
     """As `training_statistics`, before any check; its other quantiles can be asked for."""
     tiles = _Tiles(regions, volume.arrays[AMPLITUDE].chunk, max_tiles)
-    num_threads = max(1, min(num_threads, len(tiles)))
+    process, count = place_among_processes()
+    share = range(process, len(tiles), count)
+    num_threads = max(1, min(num_threads, len(share)))
     total = StreamingStatistics()
     moments = np.zeros((len(tiles), total.moments.array().size))
 
     def add_share(first: int) -> None:
-        for i, values in _read_ahead(volume, tiles, range(first, len(tiles), num_threads), num_threads):
+        for i, values in _read_ahead(volume, tiles, share[first::num_threads], num_threads):
             moments[i] = total.update(values).array()
 
     with ThreadPoolExecutor(num_threads, "statistics") as threads:
         list(threads.map(add_share, range(num_threads)))
+    if count > 1:
+        parts, total = from_all({"tiles": moments[process::count], **total.state()}), StreamingStatistics()
+        for number, part in enumerate(parts):
+            moments[number::count] = part["tiles"]
+            total.merge(StreamingStatistics.from_state(part))
     # The counts do not mind the order; the moments are merged in that of the tiles, whoever worked them out.
     total.set_moments(moments)
     return total

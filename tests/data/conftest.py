@@ -25,6 +25,16 @@ def cube() -> Cube:
 
     Trace (4, 4) is dead, and so are lines 7, 8 along some crosslines; sample (1, 2, 3) is Inf, (6, 5, 6) is NaN.
     """
+    return make_cube("memory://cube/")
+
+
+@pytest.fixture(scope="session")
+def stored_cube(tmp_path_factory: pytest.TempPathFactory) -> Cube:
+    """The same in a folder, for other processes."""
+    return make_cube(str(tmp_path_factory.mktemp("cube") / "cube.zarr"))
+
+
+def make_cube(url: str) -> Cube:
     rng = np.random.default_rng(0)
     axes = [Axis("inline", np.arange(100, 120)), Axis("crossline", np.arange(200, 240))]
     axes.append(Axis("time", np.arange(60) * 4.0, "ms"))
@@ -35,7 +45,6 @@ def cube() -> Cube:
     live[4, 4] = live[7:9, 10:14] = False
     labels = np.full(shape, IGNORE, np.uint8)
     labels[6:10] = rng.integers(0, 3, labels[6:10].shape)
-    url = "memory://cube/"
     with create_volume(url, axes, chunk=(8, 16, 16), shard=(16, 32, 32)) as volume:
         volume.write(AMPLITUDE, Box.whole(shape), amplitude)
         volume.write(TRACE_MASK, Box.whole(shape[:2]), live)
