@@ -59,7 +59,7 @@ class Memory:
 def plan(config: Experiment) -> str:
     """What `train` would do: the resolved config, shapes, parameters, memory and steps, as text. Writes nothing."""
     survey, segmenter = _built(config)
-    state, batch = experiment.abstract_state(segmenter), _abstract_batch(config, survey)
+    state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
     memory = _memory(config, survey, segmenter)
     samples = sum(box.size for box in survey.regions["train"])
     size, window = config.data.batch_size, int(np.prod(survey.window))
@@ -91,7 +91,7 @@ def _built(config: Experiment) -> tuple[Survey, Segmenter]:
 
 
 def _memory(config: Experiment, survey: Survey, segmenter: Segmenter) -> Memory:
-    state, batch = experiment.abstract_state(segmenter), _abstract_batch(config, survey)
+    state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
     step = segmenter.train_step.lower(state, batch).compile().memory_analysis()
     device = step.argument_size_in_bytes + step.temp_size_in_bytes + step.output_size_in_bytes
     local = segmenter.mesh.local_devices
@@ -123,7 +123,8 @@ def _generator_memory(volume: SyntheticVolume) -> tuple[int, int]:
     return memory.temp_size_in_bytes, memory.output_size_in_bytes
 
 
-def _abstract_batch(config: Experiment, survey: Survey) -> Batch:
+def abstract_batch(config: Experiment, survey: Survey) -> Batch:
+    """Shapes and dtypes of a global training batch."""
     size, sides = config.data.batch_size, survey.padded
     shapes = {
         "image": jax.ShapeDtypeStruct((size, *sides, 1), jnp.float32),
