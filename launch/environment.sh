@@ -4,7 +4,7 @@
 # An abort inside JAX does not flush Python's buffers: without this the last lines, which say why, are lost.
 export PYTHONUNBUFFERED=${PYTHONUNBUFFERED:-1}
 
-# XLA has its own threads, and so has the reading of volumes; NumPy's, one set a reading thread, would only be in the way.
+# XLA has its own threads, and so has the reading of volumes; NumPy's, one set a reading thread, would be in the way.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 export OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
 
