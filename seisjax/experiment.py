@@ -35,9 +35,9 @@ from seisjax.models.unet import UNet
 from seisjax.normalization import SIGMA_OF_MEDIAN_DEVIATION, Normalization
 from seisjax.synthesis import SyntheticVolume, open_data
 from seisjax.training import step as steps
-from seisjax.training.optimizer import make_optimizer, make_schedule
+from seisjax.training.optimizer import make_optimizer, make_schedule, shard_moments
 from seisjax.training.state import State, init_state
-from seisjax.volumes import Volume, set_cache_size
+from seisjax.volumes import Volume, set_cache_size, set_retry_minutes
 from seisjax.volumes.resampling import ResampledVolume, same_interval, sampling_interval
 
 _MOST_GENERATED = 200  # panels of a virtual volume that baselines may ask for
@@ -79,6 +79,7 @@ class Segmenter:
     network: steps.Network
     loss: losses.Loss
     mesh: Mesh
+    state_shardings: Any  # a tree like the state
     init: Callable[[], State]
     train_step: Callable[[State, steps.Batch], tuple[State, dict[str, jax.Array]]]
     evaluate_step: Callable[[Any, Any, steps.Batch], dict[str, jax.Array]]
@@ -92,6 +93,7 @@ def open_survey(config: Experiment) -> Survey:
     """Open the volume and prove that window, labels, splits and devices fit. Raises UserError where they do not."""
     data = config.data
     set_cache_size(data.cache_mebibytes)
+    set_retry_minutes(data.retry_minutes)
     volume = open_data(data.volume)
     if data.labels_volume:
         volume = volume.with_labels(open_data(data.labels_volume))
@@ -180,6 +182,7 @@ def open_target(
     Raises UserError where it has other axes or, without `resample`, another interval, or is smaller than the window.
     """
     set_cache_size(config.data.cache_mebibytes)
+    set_retry_minutes(config.data.retry_minutes)
     volume = open_data(url)
     window, padded = tuple(config.data.window), _padded(config)
     names = [axis.name for axis in volume.axes]
@@ -311,8 +314,8 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         deep_supervision=config.model.deep_supervision,
         average=average,
     )
-
     everywhere = sharding.replicated(mesh)
+    state = _state_shardings(jax.eval_shape(init), mesh, config.optimizer.shard)
     dim = space_axis(config, survey) + 1
     batch = {
         "image": sharding.batch_sharding(mesh, len(survey.padded) + 2, dim),
@@ -323,9 +326,10 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         network=network,
         loss=loss,
         mesh=mesh,
-        init=jax.jit(init, out_shardings=everywhere),
+        state_shardings=state,
+        init=jax.jit(init, out_shardings=state),
         train_step=jax.jit(
-            train_step, in_shardings=(everywhere, batch), out_shardings=(everywhere, everywhere), donate_argnums=0
+            train_step, in_shardings=(state, batch), out_shardings=(state, everywhere), donate_argnums=0
         ),
         evaluate_step=jax.jit(
             steps.make_evaluate_step(network, loss, classes),
@@ -345,6 +349,11 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         prepare=jax.jit(steps.make_prepare(network, augment)),
         schedule=schedule,
     )
+
+
+def _state_shardings(state: State, mesh: Mesh, shard_optimizer: bool) -> Any:
+    whole = jax.tree.map(lambda _: sharding.replicated(mesh), state)
+    return whole | {"optimizer": shard_moments(state["optimizer"], mesh)} if shard_optimizer else whole
 
 
 def _make_network(
@@ -450,9 +459,10 @@ def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource
 
 def abstract_state(segmenter: Segmenter) -> Any:
     """The state's shapes, dtypes and shardings."""
-    everywhere = sharding.replicated(segmenter.mesh)
     shapes = jax.eval_shape(segmenter.init)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), shapes)
+    return jax.tree.map(
+        lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, segmenter.state_shardings
+    )
 
 
 def num_classes(config: Experiment) -> int:

@@ -4,6 +4,9 @@ from typing import Any
 
 import jax
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from seisjax.conventions import DATA
 
 
 def make_schedule(kind: str, learning_rate: float, warmup_steps: int, decay_steps: int) -> optax.Schedule:
@@ -27,6 +30,26 @@ def make_optimizer(schedule: optax.Schedule, weight_decay: float, clip_norm: flo
     """
     adamw = optax.adamw(schedule, weight_decay=weight_decay, mask=_kernels)
     return optax.chain(optax.clip_by_global_norm(clip_norm), adamw) if clip_norm > 0 else adamw
+
+
+def shard_moments(state: Any, mesh: Mesh) -> Any:
+    """Shardings of an optimiser's state, a tree of arrays or shapes: each leaf is split over the mesh's data axis.
+
+    Stage 1 of Rajbhandari et al. (2020, arXiv 1910.02054): a device updates its part of the parameters from its part
+    of the moments, and all devices share the result. A kernel is split along the longest of its dimensions that the
+    number of devices divides. What has no such dimension is whole everywhere, and so is a vector: those of scales and
+    biases are many and small, and each would be a transfer of its own.
+    """
+    devices = mesh.shape[DATA]
+
+    def split(leaf: Any) -> NamedSharding:
+        fitting = [dim for dim, side in enumerate(leaf.shape) if side % devices == 0]
+        spec: list[str | None] = [None] * leaf.ndim
+        if fitting and leaf.ndim > 1 and devices > 1:
+            spec[max(fitting, key=lambda dim: leaf.shape[dim])] = DATA
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree.map(split, state)
 
 
 def _kernels(params: Any) -> Any:

@@ -46,7 +46,7 @@ def assert_alike(one: Any, other: Any, tolerance: float) -> None:
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
-        ((2, 13, 10, 1), {"norm": "batch", "dropout": 0.2, "deep_supervision": 2}),
+        ((2, 13, 10, 1), {"norm": "batch", "dropout": 0.2, "deep_supervision": 1, "levels": 2}),
         ((1, 8, 8, 4, 1), {"norm": "group", "spatial_ndim": 3, "levels": 2}),
     ],
 )
