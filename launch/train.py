@@ -22,6 +22,9 @@ from seisjax.errors import UserError
 CONFIG = define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "folder that the run owns")
 DRY_RUN = flags.DEFINE_bool("dry_run", False, "print config, shapes, parameters, memory and plan, then stop")
+DEVICE = flags.DEFINE_float(
+    "device_gibibytes", 0.0, "with --dry_run: memory of the device planned for, GiB; 0: this machine's", lower_bound=0
+)
 STOPPED_STATUS = flags.DEFINE_integer(
     "stopped_status", 0, "exit status where SIGTERM, a preemption notice or train.max_minutes stopped the run"
 )
@@ -34,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
     runtime.prepare()
     join()
     if DRY_RUN.value:
-        print(plan(CONFIG.value))
+        print(plan(CONFIG.value, DEVICE.value))
         return 0
     if not WORKDIR.value:
         raise UserError("--workdir: missing; give the folder that the run shall own")

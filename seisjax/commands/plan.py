@@ -1,6 +1,5 @@
 """What training would take, before it starts."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seisjax import experiment
+from seisjax.commands.fitting import Limits, Memory, find_limits, table, try_options
 from seisjax.config import Experiment, flatten, to_dict, validate
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
 from seisjax.experiment import Segmenter, Survey
@@ -18,49 +18,14 @@ from seisjax.synthesis import PANELS_KEPT, SyntheticVolume
 from seisjax.training.step import Batch
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What a step takes at its peak, bytes.
+def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
+    """What `train` would do: the resolved config, shapes, parameters, memory and steps, as text. Writes nothing.
 
-    device: arguments, results and temporaries of the train step on one device, by the compiler, and those of the
-    generator where panels are made there. panels: what making panels takes on the host. devices: how many of
-    them lie in this host's own memory: all of its own where they are its processors, else 0. batches: those that are
-    read ahead on the host. chunks: decoded chunks of the volume. saving: the state's copy while a checkpoint is
-    written. program: Python, libraries and the compiled step, as this process holds them now.
+    Where memory does not suffice, options that save some are tried too. device_gibibytes: memory of the device that is
+    planned for, where it is not this machine's; the step is compiled for this machine's all the same.
     """
-
-    device: int
-    devices: int
-    batches: int
-    chunks: int
-    panels: int
-    saving: int
-    program: int
-
-    @property
-    def host(self) -> int:
-        """All that one process of the run holds in its host's memory."""
-        return self.devices * self.device + self.batches + self.chunks + self.panels + self.saving + self.program
-
-    def lines(self) -> list[str]:
-        """The numbers for people."""
-        parts = {
-            "steps on its processors": self.devices * self.device,
-            "batches": self.batches,
-            "chunks": self.chunks,
-            "panels being made": self.panels,
-            "a checkpoint under way": self.saving,
-            "program and libraries": self.program,
-        }
-        listed = ", ".join(f"{_mebibytes(size)} {name}" for name, size in parts.items() if size)
-        return [f"{_mebibytes(self.device)} MiB a device (compiler)", f"{_mebibytes(self.host)} MiB a host: {listed}"]
-
-
-def plan(config: Experiment) -> str:
-    """What `train` would do: the resolved config, shapes, parameters, memory and steps, as text. Writes nothing."""
     survey, segmenter = _built(config)
     state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
-    memory = _memory(config, survey, segmenter)
     samples = sum(box.size for box in survey.regions["train"])
     size, window = config.data.batch_size, int(np.prod(survey.window))
     lines = ["config"]
@@ -72,7 +37,7 @@ def plan(config: Experiment) -> str:
     lines += [f"  image       float32 {batch['image'].shape}, labels uint8 {batch['labels'].shape}"]
     lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {jax.devices()[0].device_kind}"]
     lines += [f"  parameters  {parameter_count(state['params']):,}"]
-    lines += [f"  {name:<10}  {line}" for name, line in zip(("memory", ""), memory.lines(), strict=True)]
+    lines += [f"  {line}" for line in _memory_lines(config, survey, segmenter, find_limits(device_gibibytes))]
     lines += [f"  one pass    {samples / (window * size):,.1f} steps; {config.train.num_steps:,} steps are asked for"]
     return "\n".join(lines)
 
@@ -82,15 +47,33 @@ def plan_memory(config: Experiment) -> Memory:
     return _memory(config, *_built(config))
 
 
+def _memory_lines(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits) -> list[str]:
+    memory = _memory(config, survey, segmenter, limits)
+    lines = [f"{name:<10}  {line}" for name, line in zip(("memory", ""), memory.lines(), strict=True)]
+    lines += [f"fits        {limits.verdict(memory)}"]
+    if limits.allow(memory):
+        return lines
+
+    def measure(changed: Experiment) -> Memory:
+        return _memory(changed, survey, _segmenter(changed, survey), limits)
+
+    tried = list(try_options(config, limits, jax.device_count(), measure))
+    return lines + [f"            {line}" for line in table(tried, limits)]
+
+
 def _built(config: Experiment) -> tuple[Survey, Segmenter]:
     validate(config)
     survey = experiment.open_survey(config)
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
     experiment.training_source(config, survey)
-    return survey, experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
+    return survey, _segmenter(config, survey)
 
 
-def _memory(config: Experiment, survey: Survey, segmenter: Segmenter) -> Memory:
+def _segmenter(config: Experiment, survey: Survey) -> Segmenter:
+    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    return experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
+
+
+def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits | None = None) -> Memory:
     state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
     step = segmenter.train_step.lower(state, batch).compile().memory_analysis()
     device = step.argument_size_in_bytes + step.temp_size_in_bytes + step.output_size_in_bytes
@@ -106,7 +89,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter) -> Memory:
     threads = min(config.data.num_threads, config.data.prefetch)
     return Memory(
         device=device - step.alias_size_in_bytes + on_device * (making + kept),
-        devices=len(local) if local[0].platform == "cpu" else 0,
+        devices=len(local) if local[0].platform == "cpu" and not (limits and limits.device) else 0,
         # One more than are read ahead is being read, and one is on its way to the devices.
         batches=(not on_device) * (config.data.prefetch + 2) * _bytes(batch) * len(local) // segmenter.mesh.size,
         chunks=min(config.data.cache_mebibytes * 2**20, decoded),
@@ -135,7 +118,3 @@ def abstract_batch(config: Experiment, survey: Survey) -> Batch:
 
 def _bytes(tree: object) -> int:
     return sum(int(np.prod(leaf.shape)) * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _mebibytes(size: int) -> str:
-    return f"{size / 2**20:,.0f}"
