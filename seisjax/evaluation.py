@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from seisjax import metrics
+from seisjax import distributed, metrics
 from seisjax.baselines import Predictor
 from seisjax.boundaries import BoundaryError
 from seisjax.geometry import Box
@@ -60,26 +60,32 @@ def evaluate_baselines(
     windows: Iterable[tuple[Box, np.ndarray]],
     *,
     num_classes: int,
-    boundaries: bool = False,
+    trace_length: int = 0,
 ) -> dict[str, dict[str, Any]]:
     """The scores of trivial predictors over the windows that the network is scored on.
 
-    `windows` are boxes, the longest along the last axis first, with their labels (uint8 of the box's shape, IGNORE
-    where a sample does not count). Returns by name the keys of `metrics.scores` and, with `boundaries`,
-    `boundary_error`.
+    Args:
+      baselines: predictors by name.
+      windows: boxes with their labels (uint8 of the box's shape, IGNORE where a sample does not count); in a run of
+        several processes those of this process, which all are summed.
+      num_classes: classes in the scores.
+      trace_length: samples that a box has at most along its last axis, to also take the boundary error; 0: not.
+
+    Returns by name the keys of `metrics.scores` and, where it is taken, `boundary_error`. All processes get the same.
     """
     confusion = {name: np.zeros((num_classes, num_classes), np.int64) for name in baselines}
-    errors: dict[str, BoundaryError] = {}
+    errors = {name: BoundaryError(trace_length) for name in baselines if trace_length}
     for box, truth in windows:
         for name, predictor in baselines.items():
             predicted = predictor(box)
             confusion[name] += count_pairs(truth, predicted, num_classes)
-            if boundaries:
-                errors.setdefault(name, BoundaryError(truth.shape[-1])).update(truth, predicted)
-    return {
-        name: metrics.scores(confusion[name]) | ({"boundary_error": errors[name].result()} if name in errors else {})
-        for name in baselines
-    }
+            if errors:
+                errors[name].update(truth, predicted)
+    scores = {name: metrics.scores(_sum_over_processes(counts)) for name, counts in confusion.items()}
+    for name, error in errors.items():
+        error.counts = _sum_over_processes(error.counts)
+        scores[name]["boundary_error"] = error.result()
+    return scores
 
 
 def count_pairs(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -121,9 +127,17 @@ class _Totals:
 
 
 def _on_this_process(*arrays: jax.Array) -> Iterable[tuple[np.ndarray, ...]]:
-    """The parts of equally sharded arrays that lie on this process; over all processes each part comes once."""
+    """The parts of equally sharded arrays that lie on this process; over all processes each part comes once.
+
+    Traces come whole: where the last axis is split, process 0 is given all of them.
+    """
     if all(array.is_fully_addressable for array in arrays):
         yield tuple(np.asarray(array) for array in arrays)
+        return
+    if arrays[0].sharding.shard_shape(arrays[0].shape)[-1] < arrays[0].shape[-1]:
+        whole = distributed.gathered(arrays)
+        if distributed.is_main():
+            yield whole
         return
     for shards in zip(*(array.addressable_shards for array in arrays), strict=True):
         if any(shard.index != shards[0].index for shard in shards):

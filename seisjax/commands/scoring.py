@@ -37,8 +37,8 @@ def run_evaluation(
     """The network's scores on a split, and `drawn_rows` of its first batch: "image", "labels", predicted "classes".
 
     `baselines`: score trivial predictors beside it. `events`: where the split's windows are panels whose events are
-    known, also score the events that are found in them. `progress`: called after every batch with the windows done and
-    their number. All processes of a run must call this, and get the same.
+    known, also score the events that are found in them. `progress`: called now and then with the windows done and their
+    number. All processes of a run must call this, and get the same.
     """
     source = split_source(config, survey, split)
     batches = evaluation_batches(
@@ -81,14 +81,25 @@ def run_evaluation(
         predictors = make_baselines(
             survey.volume, config.data.labels, survey.regions["train"], survey.regions[split], common["num_classes"]
         )
-        scores["baselines"] = evaluate_baselines(predictors, _label_windows(config, survey, split), **common)
+        windows = _label_windows(config, survey, split, progress)
+        length = survey.window[-1] if common["boundaries"] else 0
+        scores["baselines"] = evaluate_baselines(
+            predictors, windows, num_classes=common["num_classes"], trace_length=length
+        )
     return scores, shown[0]
 
 
-def _label_windows(config: Experiment, survey: Survey, split: str) -> Iterator[tuple[Box, np.ndarray]]:
-    """The boxes that tile a split, cut to it, with their labels; IGNORE where there is no data."""
+def _label_windows(
+    config: Experiment, survey: Survey, split: str, progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[Box, np.ndarray]]:
+    """The boxes that tile a split, cut to it, with their labels; IGNORE where there is no data.
+
+    Each process of a run takes its share of them.
+    """
     grid = GridWindows(survey.regions[split], survey.window)
-    for i in range(len(grid)):
+    for i in range(jax.process_index(), len(grid), jax.process_count()):
+        if progress is not None:
+            progress(i, len(grid))
         box = grid[i].inner
         labels = survey.volume.read_labels(config.data.labels, box)
         labels[np.isnan(survey.volume.read_amplitude(box))] = IGNORE

@@ -118,7 +118,7 @@ def _fingerprint(config: Experiment, survey: Survey) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class _BrokenOff(Exception):
+class _BrokenOffError(Exception):
     """A validation that a reason to stop has ended."""
 
 
@@ -266,13 +266,13 @@ class _Run:
         def progress(done: int, total: int) -> None:
             self.watchdog.alive(f"validation after step {step}, window {done} of {total}")
             if done < total and self.notice.reached():
-                raise _BrokenOff
+                raise _BrokenOffError
 
         try:
             result, rows = run_evaluation(
                 self.config, self.survey, self.segmenter, state, "validation", baselines=False, progress=progress
             )
-        except _BrokenOff:
+        except _BrokenOffError:
             return None
         names = ("loss", "accuracy", "mean_iou", "iou_per_class", "mean_f1", "num_windows")
         self.writer.scalars(step, "validation", **{name: result[name] for name in names})

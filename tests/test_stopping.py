@@ -1,0 +1,61 @@
+"""A reason to stop, seen by all at the same point."""
+
+import os
+import signal
+import time
+
+from seisjax.stopping import StopNotice
+
+
+def test_a_termination_is_a_reason_and_its_handler_goes_again():
+    before = signal.getsignal(signal.SIGTERM)
+    with StopNotice() as notice:
+        assert notice.reached() == ""
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert notice.reached() == "SIGTERM"
+        assert notice.reached() == "SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_the_first_request_is_the_reason():
+    with StopNotice() as notice:
+        notice.request("enough")
+        notice.request("too much")
+        assert notice.reached() == "enough"
+
+
+def test_the_time_allowed_is_over():
+    with StopNotice(max_minutes=0.1 / 60) as notice:
+        assert notice.reached() == ""
+        time.sleep(0.15)
+        assert "max_minutes" in notice.reached()
+
+
+SEVERAL = """
+import time
+from seisjax import together
+from seisjax.stopping import StopNotice
+
+process = int(sys.argv[3])
+print(together.process_name())
+print(together.of_main({"process": process, "nothing": None, "share": [1 / 3] * process}))
+with StopNotice() as notice:
+    for step in range(1000):
+        if step == 3 and process == 1:
+            notice.request("process 1 has had enough")
+        if reason := notice.reached():
+            break
+        time.sleep(0.05 if process else 0.02)
+print(step)
+print(reason)
+"""
+
+
+def test_a_request_of_one_process_stops_all_at_the_same_point(processes):
+    first, second = (output.splitlines() for output in processes(2, SEVERAL))
+    assert (first[0], second[0]) == ("process 0 of 2", "process 1 of 2")
+    assert first[1] == second[1] == "{'process': 0, 'nothing': None, 'share': []}"
+    assert first[2] == second[2]
+    assert 3 < int(first[2]) < 999
+    assert second[3] == "process 1 has had enough"
+    assert "SIGTERM" in first[3]
