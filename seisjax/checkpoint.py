@@ -3,69 +3,84 @@
 import functools
 import json
 import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import tensorstore as ts
 from orbax.checkpoint import v1 as ocp
 
 from seisjax.errors import UserError
+from seisjax.together import of_main, process_name
 
 _KEPT_NEWEST = 2  # should the newest turn out unreadable, the one before is still there
 _STATE = "state"
+_COMMITTED = "commit_success.txt"  # what Orbax writes last
+_TORN = ".torn"  # ending of a folder that was set aside
+# Network file systems show a folder to other hosts after a while; NFS remembers for up to a minute what was not there.
+_LAG_SECONDS = 60.0
 
 
 class Checkpoints:
     """The checkpoints under `directory`: a state a step, with the validation loss and a JSON record of its own.
 
     Saving is asynchronous; the next call raises UserError where a write failed in the meantime.
-    A checkpoint that was being written when the process died is never listed, and is cleaned up on opening.
+    On opening, process 0 reads the newest and the best checkpoint as a whole. One that is torn is not loaded: stderr
+    says so, and the next one takes its place. All processes then hold the same list: what process 0 saw.
+    In a run of several processes every method must be called by all of them.
+
+    Args:
+      directory: where they are; made where there is none.
+      writes: whether this run saves here. Without it the folder is left exactly as it is, so that a run that is still
+        training may be looked at; with it, what is unfinished is cleaned up and what is torn is renamed.
+
+    Raises UserError where the folder cannot be written, or where this process does not see what process 0 sees.
     """
 
-    def __init__(self, directory: Path):
-        policies = ocp.training.preservation_policies
-        self._directory = directory
+    def __init__(self, directory: Path, *, writes: bool = True):
+        self._directory = directory.absolute()
         self._failed = False
         self._pending: Any = None
-        self._checkpointer = ocp.training.Checkpointer(
-            str(directory.absolute()),
-            cleanup_tmp_directories=True,
-            preservation_policy=policies.AnyPreservationPolicy(  # pyright: ignore[reportArgumentType]
-                [
-                    policies.LatestN(_KEPT_NEWEST),
-                    policies.BestN(get_metric_fn=_loss, reverse=True, n=1, keep_checkpoints_without_metrics=False),
-                ]
-            ),
-        )
+        main = jax.process_index() == 0
+        found = of_main(_survey(self._directory, writes) if main else None)
+        _wait_to_see(self._directory, set(found["folders"]), writes)
+        self._losses: dict[int, float | None] = dict(found["losses"])
+        self._checkpointer = _open(self._directory) if writes else None
 
     @property
     def steps(self) -> list[int]:
         """The steps that are there, rising."""
-        return sorted(checkpoint.step for checkpoint in self._checkpointer.checkpoints)
+        return sorted(self._losses)
 
     @property
     def latest(self) -> int | None:
         """The newest step, or None where there is none."""
-        return max(self.steps, default=None)
+        return max(self._losses, default=None)
 
     @property
     def best(self) -> int | None:
         """The step of the lowest finite validation loss; the newest step where none was validated."""
-        validated = {c.step: _loss(c.metrics) for c in self._checkpointer.checkpoints if c.metrics}
-        finite = {step: loss for step, loss in validated.items() if math.isfinite(loss)}
-        return min(finite, key=lambda step: (finite[step], step)) if finite else self.latest
+        return _best(self._losses)
 
     def save(self, step: int, state: Any, record: dict[str, Any], validation_loss: float | None = None) -> None:
         """Start to save `state` (a tree of arrays) as `step`, after the save before it has ended."""
         self.wait()
-        self._pending = self._checkpointer.save_checkpointables_async(
-            step,
-            {_STATE: state},
-            force=True,
-            overwrite=True,
-            metrics=None if validation_loss is None else {"loss": _finite(validation_loss)},
-            custom_metadata=record,
-        )
+        if self._checkpointer is None:
+            raise ValueError(f"{self._directory}: opened for reading")
+        metrics = None if validation_loss is None else {"loss": _finite(validation_loss)}
+        try:
+            self._pending = self._checkpointer.save_checkpointables_async(
+                step, {_STATE: state}, force=True, overwrite=True, metrics=metrics, custom_metadata=record
+            )
+        except Exception as error:
+            raise self._cannot_write(error) from error
+        losses = self._losses | {step: validation_loss}
+        self._losses = {kept: losses[kept] for kept in _kept(losses)}
 
     def wait(self) -> None:
         """Wait for the save under way. Raises UserError where it failed; the checkpoints before it are whole."""
@@ -75,16 +90,11 @@ class Checkpoints:
         try:
             pending.result()
         except Exception as error:  # storage fails in as many ways as there are storages
-            self._failed = True
-            reason = str(error).partition("\n")[0]
-            raise UserError(
-                f"{self._directory}: a checkpoint cannot be written ({reason}); the one before it is whole. "
-                "Make room there, then start the same command again"
-            ) from error
+            raise self._cannot_write(error) from error
 
     def record(self, step: int) -> dict[str, Any]:
         """The JSON record saved with `step`."""
-        metadata = self._checkpointer.checkpointables_metadata(step).custom_metadata
+        metadata = ocp.checkpointables_metadata(self._folder(step)).custom_metadata
         return json.loads(json.dumps(metadata))
 
     def restore(self, step: int, target: Any) -> Any:
@@ -92,27 +102,181 @@ class Checkpoints:
 
         Raises UserError where the names, shapes or dtypes saved are not those of the target.
         """
-        saved = self._checkpointer.checkpointables_metadata(step).metadata[_STATE]
+        saved = ocp.checkpointables_metadata(self._folder(step)).metadata[_STATE]
         _check_same(_describe(saved), _describe(target), f"checkpoint {step}")
-        return self._checkpointer.load_checkpointables(step, {_STATE: target})[_STATE]
+        try:
+            return ocp.load_checkpointables(self._folder(step), {_STATE: target})[_STATE]
+        except Exception as error:
+            raise UserError(
+                f"{self._folder(step)}: cannot be read ({_reason(error)}); check the storage, "
+                "then start the same command again"
+            ) from error
 
     def close(self) -> None:
         """Wait for the save under way and let go of the directory."""
         self.wait()
+        if self._checkpointer is None:
+            return
         try:
             self._checkpointer.close()
         except Exception:
             if not self._failed:  # otherwise it is the failure that `wait` told of already
                 raise
 
+    def _folder(self, step: int) -> str:
+        return str(self._directory / str(step))
 
-def _loss(metrics: Any) -> float:
-    return float(metrics["loss"]) if metrics and metrics.get("loss") is not None else math.inf
+    def _cannot_write(self, error: Exception) -> UserError:
+        self._failed = True
+        return UserError(
+            f"{self._directory}: a checkpoint cannot be written ({_reason(error)}); the one before it is whole. "
+            "Make room there, then start the same command again"
+        )
+
+
+class _Keep:
+    """What Orbax asks which checkpoints it may delete."""
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        """One answer a checkpoint."""
+        kept = _kept({c.step: _loss(c.metrics) for c in checkpoints})
+        return [c.step in kept for c in checkpoints]
+
+
+def _open(directory: Path) -> Any:
+    return ocp.training.Checkpointer(str(directory), cleanup_tmp_directories=True, preservation_policy=_Keep())
+
+
+def _kept(losses: Mapping[int, float | None]) -> list[int]:
+    """The steps to keep: the newest ones and the best."""
+    return sorted({*sorted(losses)[-_KEPT_NEWEST:], _best(losses)} & losses.keys())
+
+
+def _best(losses: Mapping[int, float | None]) -> int | None:
+    finite = {step: loss for step, loss in losses.items() if loss is not None and math.isfinite(loss)}
+    return min(finite, key=lambda step: (finite[step], step)) if finite else max(losses, default=None)
+
+
+def _loss(metrics: Any) -> float | None:
+    return float(metrics["loss"]) if metrics and metrics.get("loss") is not None else None
 
 
 def _finite(loss: float) -> float:
-    # A NaN compares as lower than everything and would push the best checkpoint out.
+    # Some readers of JSON refuse a NaN.
     return loss if math.isfinite(loss) else float("inf")
+
+
+# What is there.
+
+
+def _survey(directory: Path, writes: bool) -> dict[str, Any]:
+    """What process 0 finds: the steps that may be used, with their losses, and the names of all folders of a step.
+
+    The newest and the best are read as a whole; what is torn is told of, and renamed where the run writes here.
+    """
+    if writes:
+        _make(directory)
+    losses: dict[int, float | None] = {}
+    for step in _listed(directory):
+        fault = _fault_of_documents(directory / str(step))
+        if fault:
+            _set_aside(directory / str(step), fault, writes)
+        else:
+            losses[step] = _loss(_json(directory / str(step) / "metrics" / "metrics", {}))
+    sound: set[int] = set()
+    while unread := {max(losses, default=None), _best(losses)} - sound - {None}:
+        step = max(step for step in unread if step is not None)
+        fault = _fault_of_arrays(directory / str(step) / _STATE)
+        if fault:
+            _set_aside(directory / str(step), fault, writes)
+            del losses[step]
+        sound.add(step)
+    return {"losses": sorted(losses.items()), "folders": _listed(directory)}
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+    else:
+        reason = "" if os.access(directory, os.W_OK | os.X_OK) else "Permission denied"
+    if reason:
+        raise UserError(f"{directory}: cannot be written ({reason}); mend that or choose another --workdir")
+
+
+def _listed(directory: Path) -> list[int]:
+    """Steps that have a folder, whole or not; what is still being written has another name."""
+    if not directory.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in os.scandir(directory) if entry.name.isdecimal() and entry.is_dir())
+
+
+def _fault_of_documents(folder: Path) -> str:
+    """What is wrong with a checkpoint as far as its marks and documents tell; "" where nothing is."""
+    for name in (_COMMITTED, "_CHECKPOINT_METADATA", f"{_STATE}/_METADATA", f"{_STATE}/manifest.ocdbt"):
+        if not (folder / name).is_file():
+            return f"{name} is not there"
+    for file in _documents(folder):
+        try:
+            _json(file)
+        except (OSError, ValueError):
+            return f"{file.relative_to(folder)} is cut off"
+    return ""
+
+
+def _documents(folder: Path) -> Iterator[Path]:
+    yield folder / "_CHECKPOINT_METADATA"
+    yield folder / _STATE / "_METADATA"
+    for optional in ("metrics/metrics", f"{_STATE}/_sharding", f"{_STATE}/array_metadatas/*"):
+        yield from folder.glob(optional)
+
+
+def _fault_of_arrays(folder: Path) -> str:
+    """What goes wrong when everything that was saved is read; "" where nothing does."""
+    try:
+        store = ts.KvStore.open({"driver": "ocdbt", "base": {"driver": "file", "path": f"{folder}/"}}).result()
+        keys = store.list().result()
+        for key in keys:
+            if not store.read(key).result().value:  # a file that is gone reads as an empty value
+                return f"{key.decode()} is not there"
+    except (OSError, ValueError, RuntimeError) as error:
+        return _reason(error)
+    return "" if keys else "it holds nothing"
+
+
+def _json(file: Path, absent: Any = None) -> Any:
+    return absent if absent is not None and not file.exists() else json.loads(file.read_text())
+
+
+def _set_aside(folder: Path, fault: str, writes: bool) -> None:
+    said = ""
+    if writes:
+        aside = folder.with_name(folder.name + _TORN)
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+        said = f"; it is now {aside.name}"
+    print(f"{folder}: torn, not used ({fault}){said}", file=sys.stderr, flush=True)
+
+
+def _wait_to_see(directory: Path, steps: set[int], writes: bool) -> None:
+    """Wait until this process sees the folders that process 0 sees. Raises UserError where it does not come to that."""
+    end = time.monotonic() + _LAG_SECONDS
+    while (writes and not directory.is_dir()) or set(_listed(directory)) != steps:
+        if time.monotonic() > end:
+            here, there = (", ".join(map(str, sorted(s))) or "none" for s in (_listed(directory), steps))
+            raise UserError(
+                f"{directory}: {process_name()} sees the steps {here}, process 0 sees {there}, after "
+                f"{_LAG_SECONDS:.0f} s; put --workdir on storage that all hosts share"
+            )
+        time.sleep(0.1)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+# What must be the same.
 
 
 def _describe(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:

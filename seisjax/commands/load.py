@@ -45,7 +45,7 @@ def load(
     if values is None:
         raise UserError(f"--workdir={workdir}: holds no run; give the --workdir of a run of launch/train.py")
     config = from_dict(values)
-    checkpoints = Checkpoints(workdir / folder.CHECKPOINTS)
+    checkpoints = Checkpoints(workdir / folder.CHECKPOINTS, writes=False)
     try:
         step = _choose_step(checkpoints, checkpoint, workdir)
         record = checkpoints.record(step)
