@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,6 @@ import pytest
 from seisjax.config import Experiment, to_dict
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
-
-_LIMITED = (
-    "import os, resource, sys; n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); "
-    "os.execv(sys.argv[2], sys.argv[2:])"
-)
 
 
 @pytest.fixture
@@ -31,15 +26,50 @@ def environment(repository: Path) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(repository)}
 
 
-@pytest.fixture
-def launch(arguments: Callable[..., list[str]], environment: dict[str, str]) -> Launch:
-    """Run `launch/NAME.py` with these flags; `limit` bounds the size of the files it writes, in bytes."""
+@pytest.fixture(scope="session")
+def warm(repository: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported what the commands import, and forks them: imports cost more than most commands."""
+    # One thread: a process of several must not be forked.
+    environment = os.environ | {"PYTHONPATH": str(repository), "OPENBLAS_NUM_THREADS": "1"}
+    script = Path(__file__).with_name("warm.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
 
-    def run(name: str, *flags: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+
+@pytest.fixture
+def launch(
+    warm: subprocess.Popen[str],
+    arguments: Callable[..., list[str]],
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Launch:
+    """Run `launch/NAME.py` with these flags in a process of its own, as `arguments` would.
+
+    `limit` bounds the size of the files it writes, in bytes; `environment` stands for the usual one.
+    """
+
+    def run(
+        name: str, *flags: object, limit: int = 0, environment: dict[str, str] = environment
+    ) -> subprocess.CompletedProcess[str]:
         command = arguments(name, *flags)
-        if limit:
-            command = [sys.executable, "-c", _LIMITED, str(limit), *command]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        outputs = [tmp_path_factory.mktemp("output") / stream for stream in ("stdout", "stderr")]
+        for path in outputs:
+            path.touch()
+        order = {
+            "script": command[1],
+            "flags": command[2:],
+            "environment": environment,
+            "folder": os.getcwd(),
+            "outputs": [str(path) for path in outputs],
+            "limit": limit,
+        }
+        assert warm.stdin is not None
+        assert warm.stdout is not None
+        print(json.dumps(order), file=warm.stdin, flush=True)
+        status = int(warm.stdout.readline())
+        return subprocess.CompletedProcess(command, status, *(path.read_text() for path in outputs))
 
     return run
 
@@ -58,3 +88,34 @@ def config_file(tmp_path: Path) -> Callable[[Experiment], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def start_processes(
+    arguments: Callable[..., list[str]], free_port: Callable[[], int], environment: dict[str, str], tmp_path: Path
+) -> Iterator[Callable[..., list[subprocess.Popen[str]]]]:
+    """Start `launch/NAME.py` in several processes of one JAX run, each with virtual devices and pipes for its output.
+
+    Those that a test leaves are killed.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(count: int, name: str, *flags: object, devices: int = 1) -> list[subprocess.Popen[str]]:
+        several = [f"--coordinator_address=localhost:{free_port()}", f"--num_processes={count}"]
+        run = [
+            subprocess.Popen(
+                arguments(name, *flags, *several, f"--process_id={i}"),
+                env=environment | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(count)
+        ]
+        started.extend(run)
+        return run
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,7 +1,6 @@
 """launch/synthesize.py as a user runs it."""
 
-import subprocess
-import sys
+import functools
 
 import numpy as np
 import pytest
@@ -20,13 +19,9 @@ def get_config():
 
 
 @pytest.fixture
-def synthesize(repository):
-    def run(*flags):
-        command = [sys.executable, str(repository / "launch" / "synthesize.py"), *flags]
-        environment = {"PYTHONPATH": str(repository), "PATH": "", "HOME": "/nonexistent", "JAX_PLATFORMS": "cpu"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-    return run
+def synthesize(launch, environment):
+    """The command where no other command and no home is to be found."""
+    return functools.partial(launch, "synthesize", environment=environment | {"PATH": "", "HOME": "/nonexistent"})
 
 
 @pytest.mark.end_to_end
