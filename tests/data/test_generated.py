@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +25,13 @@ TINY = replace(
 )
 
 
+def make_panels():
+    return SyntheticVolume("synthetic:tiny.py", Panels(TINY, 2**32 - 1), 5000)
+
+
 @pytest.fixture(scope="module")
 def volume():
-    return SyntheticVolume("synthetic:tiny.py", Panels(TINY, 2**32 - 1), 5000)
+    return make_panels()
 
 
 def make_source(volume, window, padded):
@@ -35,6 +40,13 @@ def make_source(volume, window, padded):
         "uniform", volume=volume, labels="event", regions=regions, window=window, seed=5, overhang=0.25
     )
     return WindowSource(volume, "event", sampler, padded, labelled_only=True)
+
+
+def made_by_devices(volume, count):
+    """Batches of crops that reach past the region, made by 2 x 4 devices."""
+    source = make_source(volume, (1, 6, 40), (1, 8, 48))
+    options = {"batch_size": 8, "mesh": make_mesh(2, 4), "space_dim": 3, "start_step": 3}
+    return list(islice(GeneratedBatches(source, volume.panels.generate, volume.panels.seed, **options), count))
 
 
 @pytest.mark.parametrize(
@@ -74,3 +86,34 @@ def test_what_cannot_be_made_on_devices_is_one_line(volume):
     source = make_source(volume, (1, 6, 40), (1, 8, 48))
     with pytest.raises(UserError, match=r"data\.batch_size"):
         GeneratedBatches(source, volume.panels.generate, 0, mesh=make_mesh(3, 1), **common)
+
+
+GENERATE = """
+from pathlib import Path
+import numpy as np
+
+sys.path.insert(0, sys.argv[4])
+from test_generated import make_panels, made_by_devices
+
+found = {}
+for step, batch in enumerate(made_by_devices(make_panels(), 2)):
+    for name, array in batch.items():
+        for shard in array.addressable_shards:
+            start = [side.indices(n)[0] for side, n in zip(shard.index, array.shape)]
+            found["_".join([name, str(step), *map(str, start)])] = np.asarray(shard.data)
+np.savez(Path(sys.argv[5], sys.argv[3]), **found)
+"""
+
+
+def test_processes_make_the_batches_of_one(processes, tmp_path):
+    processes(2, GENERATE, Path(__file__).parent, tmp_path, devices=4)
+    wanted = made_by_devices(make_panels(), 2)
+    pieces = [dict(np.load(tmp_path / f"{i}.npz")) for i in range(2)]
+    assert not set(pieces[0]) & set(pieces[1])
+    pieces = pieces[0] | pieces[1]
+    for key, piece in pieces.items():
+        name, step, *start = key.split("_")
+        whole = np.asarray(wanted[int(step)][name])
+        place = tuple(slice(int(a), int(a) + n) for a, n in zip(start, piece.shape, strict=True))
+        np.testing.assert_array_equal(piece, whole[place])
+    assert sum(piece.size for piece in pieces.values()) == sum(a.size for batch in wanted for a in batch.values())
