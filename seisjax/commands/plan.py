@@ -42,9 +42,12 @@ def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
     return "\n".join(lines)
 
 
-def plan_memory(config: Experiment) -> Memory:
-    """What `train` would take at its peak: the step is compiled, nothing is computed or written."""
-    return _memory(config, *_built(config))
+def plan_memory(config: Experiment, limits: Limits | None = None) -> Memory:
+    """What `train` would take at its peak: the step is compiled, nothing is computed or written.
+
+    Where `limits` has the memory of a device, devices are not counted as this host's processors.
+    """
+    return _memory(config, *_built(config), limits)
 
 
 def _memory_lines(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits) -> list[str]:
