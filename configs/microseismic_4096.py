@@ -9,7 +9,7 @@ resolutions, its batch split over all devices. What the generator draws from is 
 stored set is named by `--config.data.volume=panels.zarr`.
 
 7,781,777 parameters; 7,779,241 without norm (`--config.model.norm=none`), as the paper's. A device that works on one
-panel at a time needs 10.5 GiB in float32, 5.5 with `--config.model.remat=True` (jax 0.11); the host 1.3 GiB beside.
+panel at a time needs 10.5 GiB in float32, 5.5 with `--config.model.remat=block` (jax 0.11); the host 1.3 GiB beside.
 `--config.precision.compute=bfloat16` is for accelerators. It has been trained for 20 steps, on one panel; what score it
 reaches is not known yet.
 """

@@ -75,3 +75,25 @@ def test_synthesis_speed_measures_panels(benchmark_module, panels_preset):
     results = [module.measure(panels_preset, where, 2) for where in ("host", "device")]
     assert all(result["panels_per_minute"] > 0 for result in results)
     assert "14 x 96" in module.report(results)
+
+
+def test_panel_4096_finds_the_largest_side(benchmark_module, tmp_path, monkeypatch):
+    module = benchmark_module("panel_4096")
+    assert module.largest_side(lambda side: side <= 1000, 64, 64) == 960
+    assert module.largest_side(lambda side: side <= 1000, 4096, 64) == 960
+    assert module.largest_side(lambda side: side < 64, 4096, 64) == 0
+    tried = []
+
+    def measure(folder, preset, side, steps, **options):  # the plan says that 1000 fit, but not more than 900 do
+        tried.append((side, steps))
+        plan = {"device": 2**20 * side, "host": 2**21 * side, "fits": side <= 1000}
+        run = {"fits": side <= 900, "peak_of": "device", "peak_bytes": 2**20 * 1000, "losses": [0.7, 0.6]}
+        return {"side": side, **options, "planned_bytes": plan} | (run | {"seconds_a_step": [2.5]} if steps else {})
+
+    monkeypatch.setattr(module, "measure", measure)
+    options = {"norm": "group", "remat": "level", "compute": "bfloat16", "data": 1, "space": 1, "shard": False}
+    row = module.measure_largest(tmp_path, "microseismic_4096", 512, 2, **options)
+    assert [side for side, steps in tried if steps] == [960, 896]
+    line = module.report([row]).splitlines()[-1].split()
+    assert line[:10] == ["896", "1", "x", "1", "group", "level", "bfloat16", "False", "896", "1,792"]
+    assert line[10:] == ["1,000", "+11.6", "%", "2.50", "0.7000", "to", "0.6000"]

@@ -36,6 +36,24 @@ def test_a_tree_survives_json() -> None:
     assert from_dict(json.loads(json.dumps(to_dict(experiment)))) == experiment
 
 
+def test_remat_of_runs_and_flags_of_before_still_reads() -> None:
+    assert from_dict({"model": {"remat": True}}).model.remat == "block"
+    assert from_dict({"model": {"remat": False}}) == Experiment()
+    experiment = sound()
+    experiment.model.remat = "True"  # as a flag gives it
+    assert experiment.model.remat == "block"
+    validate(experiment)
+    experiment.model.remat = "blocks"
+    with pytest.raises(UserError, match="config.model.remat='blocks': unknown.*did you mean 'block'"):
+        validate(experiment)
+
+
+def test_moments_may_be_laid_out_otherwise_on_resume() -> None:
+    before, now = sound(), sound()
+    now.optimizer.shard = True
+    check_resumable(before, now)
+
+
 def test_from_dict_fills_in_and_refuses() -> None:
     assert from_dict({"seed": 3}) == Experiment(seed=3)
     with pytest.raises(UserError, match=r"data.windw.*did you mean 'window'"):
