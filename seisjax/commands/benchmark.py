@@ -1,5 +1,6 @@
 """What a train step costs a device on more and more devices: by the compiler, and measured where there are devices."""
 
+import contextlib
 import copy
 import importlib.metadata
 import statistics
@@ -112,7 +113,8 @@ def _find_devices(counts: Sequence[int]) -> tuple[list[Any], list[int]]:
     """Devices, and how many of them to take: this machine's own, or virtual ones where they are too few."""
     together = jax.distributed.is_initialized()
     if not together and jax.config.jax_num_cpu_devices < max(counts or _VIRTUAL):  # pyright: ignore
-        jax.config.update("jax_num_cpu_devices", max(counts or _VIRTUAL))
+        with contextlib.suppress(RuntimeError):  # too late: the devices that there are must do
+            jax.config.update("jax_num_cpu_devices", max(counts or _VIRTUAL))
     devices = jax.devices()
     if not counts:
         few = devices[0].platform == "cpu" or len(devices) == 1
@@ -230,14 +232,14 @@ def _random_batch(shape: jax.ShapeDtypeStruct, split: Any) -> jax.Array:
             return random.standard_normal(sides, np.float32)
         return random.integers(0, 2, sides, shape.dtype)
 
-    return jax.make_array_from_callback(shape.shape, split, part)
+    return jax.make_array_from_callback(shape.shape, split, part)  # pyright: ignore[reportArgumentType]
 
 
 def table(report: dict[str, Any]) -> str:
     """The report of `scaling` for people: one row for each split and number of devices, figures of one device."""
     sides = " x ".join(str(side) for side in report["window"])
     lines = [
-        f"train step on windows of {sides}, {report['parameters']:,} parameters, compiled for {report['device']} "
+        f"train step on windows of {sides}, {report['parameters']:,} parameters, compiled for {_named(report)} "
         f"(jax {report['versions']['jax']}); of one device and one step:",
         f"{'split':<7}{'devices':>8}{'windows':>8}{'GFLOP':>10}{'GB moved':>10}{'peak MiB':>10}"
         f"{'reduced MB':>14}{'permuted MB':>14}{'other MB':>12}{'ms':>10}",
@@ -253,6 +255,10 @@ def table(report: dict[str, Any]) -> str:
         )
     lines += [f"left out: {line}" for line in report["left_out"]]
     return "\n".join(lines)
+
+
+def _named(report: dict[str, Any]) -> str:
+    return "(virtual) CPU devices" if report["platform"] == "cpu" else report["device"]
 
 
 def _sent(operations: Any) -> str:
