@@ -1,5 +1,6 @@
 """What receivers of each component make of an event: polarity, strain, layers, the first arrival."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -41,9 +42,10 @@ CENTRAL = replace(
 )
 
 
-def waves(parameters, number=0, array=ARRAY):
-    draw = jax.jit(lambda i: event_waves(parameters, array, jnp.zeros(len(array.places)), jax.random.key(i)))
-    return jax.tree.map(np.asarray, draw(number))
+@functools.cache
+def waves(parameters):
+    draw = jax.jit(lambda i: event_waves(parameters, ARRAY, jnp.zeros(len(ARRAY.places)), jax.random.key(i)))
+    return jax.tree.map(np.asarray, draw(0))
 
 
 def first_motion(traces):
