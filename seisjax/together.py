@@ -1,5 +1,6 @@
 """What the processes of a run must do alike: take one decision, and be ready before they wait for one another."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,18 @@ def of_main(value: Any) -> Any:
     filled = np.zeros(size, np.uint8)
     filled[: len(text)] = text[:size]
     return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(filled), np.uint8).tobytes())
+
+
+def unlike_main(value: Any) -> str:
+    """The processes that give another value (anything that JSON holds) than process 0, "1, 3"; "" where all agree.
+
+    The same on every process, so that all can end with one message. All processes must call it.
+    """
+    if jax.process_count() == 1:
+        return ""
+    digest = np.frombuffer(hashlib.sha256(json.dumps(value).encode()).digest(), np.uint32)
+    digests = np.asarray(multihost_utils.process_allgather(digest))
+    return ", ".join(str(i) for i in np.flatnonzero((digests != digests[0]).any(axis=1)))
 
 
 def compiled_together(function: Any, name: str) -> Callable[..., Any]:

@@ -38,6 +38,7 @@ from seisjax.stopping import StopNotice
 
 process = int(sys.argv[3])
 print(together.process_name())
+print(together.unlike_main({"process": process}) + "|" + together.unlike_main({"processes": 2}))
 print(together.of_main({"process": process, "nothing": None, "share": [1 / 3] * process}))
 with StopNotice() as notice:
     for step in range(1000):
@@ -54,8 +55,9 @@ print(reason)
 def test_a_request_of_one_process_stops_all_at_the_same_point(processes):
     first, second = (output.splitlines() for output in processes(2, SEVERAL))
     assert (first[0], second[0]) == ("process 0 of 2", "process 1 of 2")
-    assert first[1] == second[1] == "{'process': 0, 'nothing': None, 'share': []}"
-    assert first[2] == second[2]
-    assert 3 < int(first[2]) < 999
-    assert second[3] == "process 1 has had enough"
-    assert "SIGTERM" in first[3]
+    assert first[1] == second[1] == "1|"
+    assert first[2] == second[2] == "{'process': 0, 'nothing': None, 'share': []}"
+    assert first[3] == second[3]
+    assert 3 < int(first[3]) < 999
+    assert second[4] == "process 1 has had enough"
+    assert "SIGTERM" in first[4]

@@ -47,8 +47,8 @@ def train(config: Experiment, workdir: Path, command: str) -> Ended:
     where the loss stops being finite.
     """
     validate(config)
-    if together.of_main(to_dict(config)) != to_dict(config):
-        raise UserError(f"--config: process {jax.process_index()} has another one than process 0; give all the same")
+    if unlike := together.unlike_main(to_dict(config)):
+        raise UserError(f"--config: process {unlike} has another one than process 0; give all the same flags")
     before = folder.config_of(workdir)
     if before is not None:
         check_resumable(from_dict(before), config)
@@ -102,13 +102,12 @@ def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
         "class_names": survey.class_names,
         "label_scale": survey.label_scale,
     }
-    agreed = together.of_main(record)
-    if agreed["data_fingerprint"] != record["data_fingerprint"]:
+    if unlike := together.unlike_main(record["data_fingerprint"]):
         raise UserError(
-            f"data.volume={config.data.volume}: process {jax.process_index()} finds other data there than process 0; "
+            f"data.volume={config.data.volume}: process {unlike} finds other data there than process 0; "
             "give all hosts the same volume"
         )
-    return agreed
+    return together.of_main(record)
 
 
 def _fingerprint(config: Experiment, survey: Survey) -> str:

@@ -1,0 +1,124 @@
+"""Training and evaluation as a run of several processes on this machine."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from seisjax.commands.evaluate import evaluate
+from seisjax.commands.load import load
+from seisjax.commands.train import train
+from seisjax.config import Experiment, to_dict
+
+pytestmark = pytest.mark.end_to_end
+
+
+def metrics(workdir: Path) -> dict[tuple[int, str], dict[str, Any]]:
+    """The lines of metrics.jsonl by step and split, without what the clock says; a torn last line is left out."""
+    path = workdir / "metrics.jsonl"
+    text = path.read_text() if path.exists() else ""
+    rows = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    found = {(row.pop("step"), row.pop("split")): {k: v for k, v in row.items() if k != "time"} for row in rows}
+    assert len(found) == len(rows), "a line came twice"
+    return found
+
+
+def check_alike(a: dict[Any, dict[str, Any]], b: dict[Any, dict[str, Any]]) -> None:
+    """The same lines to rounding: sums over other devices come in another order."""
+    assert a.keys() == b.keys()
+    for line in a:
+        for name, value in a[line].items():
+            np.testing.assert_allclose(
+                np.array(b[line][name], float), np.array(value, float), rtol=1e-3, atol=1e-4, err_msg=f"{line} {name}"
+            )
+
+
+def distance(a: Any, b: Any) -> float:
+    """||a - b|| / ||a|| over all leaves."""
+    pairs = list(zip(*(map(np.asarray, jax.tree.leaves(tree)) for tree in (a, b)), strict=True))
+    return float((sum(((x - y) ** 2).sum() for x, y in pairs) / sum((x**2).sum() for x, _ in pairs)) ** 0.5)
+
+
+@pytest.fixture
+def small(config: Experiment) -> Experiment:
+    """A run whose every step is validated and saved, so that steps take a while."""
+    config.model.base_features, config.model.levels, config.model.dropout = 2, 2, 0.0
+    config.model.norm, config.optimizer.learning_rate, config.optimizer.decay_steps = "batch", 1e-3, 100
+    config.train.log_every = config.train.evaluate_every = config.train.checkpoint_every = 1
+    config.mesh.data = 4
+    return config
+
+
+def test_a_termination_of_one_process_stops_all_and_other_processes_go_on(
+    small: Experiment, config_file: Callable[[Experiment], Path], start_processes, tmp_path: Path
+):
+    small.train.num_steps = 100_000
+    run, flags = tmp_path / "run", [f"--config={config_file(small)}", "--stopped_status=75"]
+    processes = start_processes(2, "train", *flags, f"--workdir={run}", devices=2)
+    while not metrics(run):
+        assert all(process.poll() is None for process in processes), processes[0].communicate()
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [75, 75], outputs
+    stopped = max(step for step, _ in metrics(run))
+    assert f"stopped at step {stopped} (SIGTERM or a preemption notice" in outputs[0][0]
+    assert "stopped" not in outputs[1][0]
+
+    # One process goes on where two stopped, and it is as if it had run alone.
+    small.train.num_steps = stopped + 2
+    assert f"trained {stopped + 2} steps" in train(small, run, "").summary
+    train(small, tmp_path / "alone", "")
+    check_alike(metrics(tmp_path / "alone"), metrics(run))
+    assert len(metrics(run)) == 2 * (stopped + 2)
+    a, b = (load(workdir, "last").state["params"] for workdir in (tmp_path / "alone", run))
+    assert distance(a, b) <= 1e-5
+
+
+TRAIN_AND_EVALUATE = """
+import json
+from pathlib import Path
+from seisjax.commands.evaluate import evaluate
+from seisjax.commands.train import train
+from seisjax.config import from_dict
+from seisjax.errors import UserError
+
+config, workdir = from_dict(json.loads(sys.argv[4])), Path(sys.argv[5])
+print(train(config, workdir, "").stopped)
+evaluate(workdir, "test", "last")
+config.optimizer.learning_rate *= 1 + int(sys.argv[3])
+try:
+    train(config, workdir, "")
+except UserError as error:
+    print(error)
+"""
+
+
+def test_windows_split_between_processes_are_trained_scored_and_drawn(small: Experiment, processes, tmp_path: Path):
+    small.train.num_steps, small.train.figures, small.model.levels = 3, True, 3
+    small.train.evaluate_every = small.train.checkpoint_every = 0
+    small.mesh.data, small.mesh.space, small.mesh.space_axis = 1, 2, "time"  # so that traces are cut
+    small.augment.noise = 0.0
+    run, alone = tmp_path / "run", tmp_path / "alone"
+    first, second = processes(2, TRAIN_AND_EVALUATE, json.dumps(to_dict(small)), run, timeout=500)
+    assert "False" in first
+    assert "process 1 has another one than process 0" in first
+    assert "process 1 has another one than process 0" in second
+    for name in ("first_batch.png", "augmentation.png", "curves.png", "validation_0000003.png", "test.png"):
+        assert (run / "figures" / name).stat().st_size > 10_000
+
+    small.mesh.space, small.mesh.space_axis, small.train.figures = 1, "", False
+    train(small, alone, "")
+    check_alike(metrics(alone), metrics(run))
+    assert distance(*(load(workdir, "last").state["params"] for workdir in (alone, run))) <= 1e-5
+    evaluate(alone, "test", "last")
+    whole, split = (json.loads((workdir / "evaluation_test.json").read_text()) for workdir in (alone, run))
+    assert split["baselines"] == whole["baselines"]
+    assert np.sum(split["confusion_matrix"]) == np.sum(whole["confusion_matrix"])
+    assert split["boundary_error"] == pytest.approx(whole["boundary_error"], abs=0.02)
