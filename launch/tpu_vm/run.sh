@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs launch/train.py on all hosts of the TPU. Exit status 0: the last step is taken; else it goes on when started again
-# (75 says so where gcloud hands the hosts' status on). Paths are those of the hosts, under MOUNT.
+# Runs launch/train.py on all hosts of the TPU. Exit status 0: the last step is taken; else it goes on when started
+# again (75 says so where gcloud hands the hosts' status on). Paths are those of the hosts, under MOUNT.
 #
 #     launch/tpu_vm/run.sh --config=configs/microseismic_4096.py --workdir=/mnt/seisjax/runs/large
 set -euo pipefail
