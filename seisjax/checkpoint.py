@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -72,6 +73,8 @@ class Checkpoints:
         self.wait()
         if self._checkpointer is None:
             raise ValueError(f"{self._directory}: opened for reading")
+        if jax.process_index() == 0:
+            _make(self._directory)  # where it cannot, threads of Orbax would wait for it for ten minutes
         metrics = None if validation_loss is None else {"loss": _finite(validation_loss)}
         try:
             self._pending = self._checkpointer.save_checkpointables_async(
@@ -195,14 +198,15 @@ def _survey(directory: Path, writes: bool) -> dict[str, Any]:
 
 
 def _make(directory: Path) -> None:
+    """Make sure that folders can be made in `directory`. Raises UserError where they cannot."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=directory).cleanup()
     except OSError as error:
-        reason = error.strerror
-    else:
-        reason = "" if os.access(directory, os.W_OK | os.X_OK) else "Permission denied"
-    if reason:
-        raise UserError(f"{directory}: cannot be written ({reason}); mend that or choose another --workdir")
+        raise UserError(
+            f"{directory}: a checkpoint cannot be written ({error.strerror}); "
+            "mend that, then start the same command again"
+        ) from error
 
 
 def _listed(directory: Path) -> list[int]:
