@@ -173,7 +173,7 @@ def _filtered(key: jax.Array, image: jax.Array, deviation: float) -> jax.Array:
 
 
 def _symmetric_filter(key: jax.Array, deviation: float) -> jax.Array:
-    """Weights of the samples 0 to _FILTER_REACH places away in the filter without phase whose spectrum is exp(curve)."""
+    """Weights of samples 0 to _FILTER_REACH places away, in the filter without phase whose spectrum is exp(curve)."""
     bins = 2 * _FILTER_REACH + 1  # of a period of four times the reach
     amplitudes = jnp.exp(deviation * _smooth_field(key, (bins,), -(-bins // _SPECTRUM_PARTS)))
     places, frequencies = np.arange(_FILTER_REACH + 1)[:, None], np.arange(bins)
