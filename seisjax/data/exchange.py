@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,8 +20,8 @@ def from_all(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]
     The names are the same for all, the shapes need not be.
     """
     # Bytes, because JAX would make 32 bits of the 64 of others.
-    file = io.BytesIO()
-    np.savez(file, **arrays)
+    file, named = io.BytesIO(), dict[str, Any](arrays)
+    np.savez(file, **named)
     own = np.frombuffer(file.getbuffer(), np.uint8)
     number, count = place_among_processes()
     lengths = np.ravel(multihost_utils.process_allgather(np.int32(own.size))) if count > 1 else [own.size]

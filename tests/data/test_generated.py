@@ -105,6 +105,7 @@ np.savez(Path(sys.argv[5], sys.argv[3]), **found)
 """
 
 
+@pytest.mark.slow
 def test_processes_make_the_batches_of_one(processes, tmp_path):
     processes(2, GENERATE, Path(__file__).parent, tmp_path, devices=4)
     wanted = made_by_devices(make_panels(), 2)
