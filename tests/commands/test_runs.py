@@ -67,6 +67,13 @@ def one_step(config: Experiment, steps: int) -> dict[str, np.ndarray]:
     return by_name(state["params"])
 
 
+@pytest.fixture
+def config(config: Experiment) -> Experiment:
+    """Two levels: most of the time of these tests goes to the compiler, by the level."""
+    config.model.levels = 2
+    return config
+
+
 def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp_path: Path):
     config.train.figures = True
     ended = train(config, tmp_path / "run", "train")
@@ -114,41 +121,28 @@ def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("norm", "bound"),
+    ("norm", "bound", "meshes"),
     [
-        ("none", 1e-5),
-        ("batch", 1e-5),
-        ("group", 1e-4),  # at 8 features the finest level of it is an instance norm
-        pytest.param("instance", 1e-4, marks=pytest.mark.slow),
+        pytest.param("none", 1e-5, [(8, 1)], marks=pytest.mark.slow),
+        ("batch", 1e-5, [(8, 1), (2, 4)]),
+        ("group", 1e-4, [(8, 1)]),  # at 8 features the finest level of it is an instance norm
+        pytest.param("instance", 1e-4, [(8, 1)], marks=pytest.mark.slow),
     ],
 )
-def test_eight_devices_train_as_one(config: Experiment, norm: str, bound: float):
+def test_eight_devices_train_as_one(config: Experiment, norm: str, bound: float, meshes: list[tuple[int, int]]):
     config.model.norm, config.model.dropout, config.optimizer.learning_rate = norm, 0.0, 1e-3
     one = one_step(config, steps=20)
-    config.mesh.data = 8
-    eight = one_step(config, steps=20)
-    assert distance(one, eight) <= bound
+    for config.mesh.data, config.mesh.space in meshes:
+        assert distance(one, one_step(config, steps=20)) <= bound
 
 
-def test_a_window_split_over_devices_trains_as_one(config: Experiment):
-    config.model.norm, config.model.dropout, config.optimizer.learning_rate = "batch", 0.0, 1e-3
-    one = one_step(config, steps=5)
-    config.mesh.data, config.mesh.space = 2, 4
-    assert distance(one, one_step(config, steps=5)) <= 1e-5
-
-
-def test_accumulation_equals_the_large_batch(config: Experiment):
-    config.model.dropout = 0.0
-    config.loss.name = "cross_entropy+dice"
-    whole = one_step(config, steps=3)
-    config.optimizer.accumulation = 4
-    assert distance(whole, one_step(config, steps=3)) <= 1e-4
-
-
-def test_remat_and_bfloat16_train_alike(config: Experiment):
+def test_accumulation_remat_and_bfloat16_train_alike(config: Experiment):
     config.model.dropout, config.optimizer.learning_rate = 0.0, 1e-3
+    config.loss.name = "cross_entropy+dice"
     plain = one_step(config, steps=3)
-    config.model.remat = "block"
+    config.optimizer.accumulation = 4
+    assert distance(plain, one_step(config, steps=3)) <= 1e-5
+    config.optimizer.accumulation, config.model.remat = 1, "block"
     assert distance(plain, one_step(config, steps=3)) <= 1e-5
     config.precision.compute = "bfloat16"
     rounded = one_step(config, steps=3)
@@ -319,7 +313,7 @@ def test_bad_input_is_named_before_anything_is_written(
 
 
 def test_a_workdir_of_another_config_is_refused_by_name(config: Experiment, tmp_path: Path):
-    config.train.num_steps = 2
+    config.train.num_steps, config.optimizer.decay_steps = 2, 12  # the step of the other runs, compiled already
     train(config, tmp_path / "run", "train")
     before = (tmp_path / "run" / "config.json").read_bytes()
     config.seed, config.data.window = 1, (1, 8, 36)

@@ -23,6 +23,13 @@ pytestmark = pytest.mark.end_to_end
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture
+def config(config: Experiment) -> Experiment:
+    """One schedule for runs of every length, so that their steps are one compiled program."""
+    config.model.levels, config.optimizer.decay_steps = 2, 120
+    return config
+
+
 def metrics(workdir: Path) -> list[dict]:
     """The lines of metrics.jsonl without what the clock says; a torn last line is left out."""
     if not (workdir / "metrics.jsonl").exists():
