@@ -77,7 +77,7 @@ def one_panel_config(preset: str, url: str, shape: tuple[int, ...], side: int, s
     config.precision.compute = options["compute"]
     config.mesh.data, config.mesh.space, config.optimizer.shard = options["data"], options["space"], options["shard"]
     config.optimizer.schedule, config.optimizer.warmup_steps, config.optimizer.learning_rate = "constant", 0, 1e-3
-    config.train.num_steps, config.train.log_every, config.train.figures = steps, 1, False
+    config.train.num_steps, config.train.log_every, config.train.figures = max(steps, 1), 1, False
     return config
 
 
