@@ -16,6 +16,7 @@ from typing import Any
 
 from absl import app, flags
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from seisjax.files import read_json, write_json
 from seisjax.reporting import figures
@@ -153,31 +154,38 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 
 def draw(path: Path, lines: Sequence[dict[str, Any]], title: str) -> None:
-    """Step time and gain against the number of devices; dashed: reductions overlapped; crosses: measured."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    for axes, name, scale in zip(figure.subplots(1, 2), ("seconds", "gain"), (1e3, 1), strict=True):
-        for split, color in zip(SPLITS, ("C0", "C1", "C2"), strict=True):
-            ours = [line for line in lines if line["split"] == split]
-            if not ours:
-                continue
-            devices = [line["devices"] for line in ours]
-            for key, look in ((name, {"marker": "o", "label": SPLITS[split]}), (f"{name}_overlapped", {"ls": "--"})):
-                axes.plot(devices, [scale * line[key] for line in ours], color=color, markersize=4, **look)
-            seen = [line for line in ours if line["measured_seconds"]]
-            values = [scale * line[f"measured_{name}"] for line in seen]
-            axes.plot([line["devices"] for line in seen], values, "x", color=color)
-        ticks = sorted({line["devices"] for line in lines})
-        if name == "gain":
-            axes.plot(ticks, ticks, color="0.6", lw=1, zorder=0, label="as many times as devices")
+    """Step time and efficiency against the number of devices; dashed: reductions overlapped; crosses: measured."""
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    times, shares = figure.subplots(1, 2)
+    for split, color in zip(SPLITS, ("C0", "C1", "C2"), strict=True):
+        ours = [line for line in lines if line["split"] == split]
+        seen = [line for line in ours if line["measured_seconds"]]
+        for some, seconds, gain, look in (
+            (ours, "seconds", "gain", {"marker": "o", "ms": 4}),
+            (ours, "seconds_overlapped", "gain_overlapped", {"ls": "--"}),
+            (seen, "measured_seconds", "measured_gain", {"marker": "x", "ls": ""}),
+        ):
+            devices = [line["devices"] for line in some]
+            times.plot(devices, [1e3 * line[seconds] for line in some], color=color, **look)
+            shares.plot(devices, [100 * line[gain] / line["devices"] for line in some], color=color, **look)
+        if ours:
+            times.plot([], [], color=color, marker="o", ms=4, label=SPLITS[split])
+    times.plot([], [], color="0.4", ls="--", label="the reduction overlaps computing")
+    if any(line["measured_seconds"] for line in lines):
+        times.plot([], [], "x", color="0.4", label="measured")
+    ticks = sorted({line["devices"] for line in lines})
+    for axes, name in ((times, "ms a step, expected"), (shares, "efficiency, %: gain in windows a second / devices")):
         axes.set_xscale("log", base=2)
-        axes.set_yscale("log", base=2 if name == "gain" else 10)
         axes.set_xticks(ticks, map(str, ticks))
-        if name == "gain":
-            axes.set_yticks(ticks, map(str, ticks))
         axes.set_xlabel("devices")
-        axes.set_ylabel("ms a step, expected" if name == "seconds" else "windows a second, times one device's")
+        axes.set_ylabel(name)
         axes.grid(alpha=0.3)
-    figure.axes[1].legend(frameon=False, fontsize=9)
+    times.set_yscale("log")
+    times.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    times.yaxis.set_major_formatter("{x:g}")
+    times.yaxis.set_minor_locator(NullLocator())
+    shares.set_ylim(bottom=0)
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10)
     figures.save(figure, path)
 
