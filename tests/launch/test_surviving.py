@@ -178,7 +178,7 @@ def test_killed_at_random_it_ends_as_the_unbroken_run(small: Experiment, local, 
 
 
 def test_told_to_end_it_loses_no_step(small: Experiment, local, tmp_path: Path, capsys):
-    small.train.num_steps = 3000 if TERMINATIONS > 3 else 1500
+    small.train.num_steps = 400 * TERMINATIONS + 200
     small.train.checkpoint_every = 0  # only those that the termination asks for, and those of validations
     draw, seconds, broken = random.Random(1), [], tmp_path / "broken"
     run, pids = local(broken, "--stopped_status=75", restarts=TERMINATIONS), {}
@@ -241,7 +241,7 @@ def both_with(what: str, command: list[str], environment: dict[str, str], port: 
 def test_one_process_fails_and_the_other_ends_with_a_word(
     what: str, status: int, said: str, small, config_file, arguments, environment, free_port, tmp_path: Path, capsys
 ):
-    small.train.num_steps, run = 10**6, tmp_path / "run"
+    small.train.num_steps, small.train.checkpoint_every, run = 10**6, 2, tmp_path / "run"  # a save is under way
     command = arguments("train", f"--config={config_file(small)}", f"--workdir={run}")
     processes = both_with(what, command, environment, free_port())
     try:
