@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 
 from seisjax.commands.load import load
-from seisjax.commands.train import train
 from seisjax.config import Experiment
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.slow, pytest.mark.skipif(not Path("/proc").is_dir(), reason="Linux")]
@@ -280,25 +279,11 @@ def test_one_process_is_stuck_and_all_end_with_their_stacks(
 
 
 def test_the_run_goes_on_in_other_numbers_of_processes(small: Experiment, config_file, start_processes, tmp_path: Path):
-    small.model.norm, small.model.dropout = "batch", 0.0
-    small.mesh.data = 4
+    small.train.evaluate_every = 6
     run, alone = tmp_path / "run", tmp_path / "alone"
-    for count, devices, steps in ((2, 2, 6), (4, 1, 12)):
-        small.train.num_steps = steps
-        processes = start_processes(
-            count, "train", f"--config={config_file(small)}", f"--workdir={run}", devices=devices
-        )
+    for workdir, count, steps in ((run, 2, 6), (run, 4, 12), (run, 1, 18), (alone, 2, 18)):
+        flags = [f"--config={config_file(small)}", f"--config.train.num_steps={steps}", f"--workdir={workdir}"]
+        processes = start_processes(count, "train", *flags, devices=4 // count)
         outputs = [process.communicate(timeout=600) for process in processes]
         assert not any(process.returncode for process in processes), outputs
-    small.train.num_steps = 18
-    assert "trained 18 steps" in train(small, run, "").summary
-
-    # Validation comes at the end of each launch: the unbroken run has only the last.
-    train(small, alone, "")
-    lines = [[row for row in metrics(workdir) if row["split"] == "train"] for workdir in (alone, run)]
-    assert [row["step"] for row in lines[1]] == list(range(1, 19))
-    for one, other in zip(*lines, strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
-        assert one["accuracy"] == pytest.approx(other["accuracy"], abs=1e-3)
-    pairs = list(zip(parameters(alone), parameters(run), strict=True))
-    assert (sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs)) ** 0.5 <= 1e-5
+    check_same(alone, run)
