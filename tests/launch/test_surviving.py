@@ -286,4 +286,8 @@ def test_the_run_goes_on_in_other_numbers_of_processes(small: Experiment, config
         processes = start_processes(count, "train", *flags, devices=4 // count)
         outputs = [process.communicate(timeout=600) for process in processes]
         assert not any(process.returncode for process in processes), outputs
-    check_same(alone, run)
+    lines = [metrics(workdir) for workdir in (alone, run)]
+    assert [(row["step"], row["split"]) for row in lines[0]] == [(row["step"], row["split"]) for row in lines[1]]
+    assert [row["loss"] for row in lines[0]] == pytest.approx([row["loss"] for row in lines[1]], rel=1e-5)
+    pairs = list(zip(parameters(alone), parameters(run), strict=True))
+    assert (sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs)) ** 0.5 <= 1e-5
