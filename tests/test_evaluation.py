@@ -180,9 +180,9 @@ def test_scores_of_baselines():
     labels = np.array([[[0, 0, 1, 1]], [[0, 1, 1, IGNORE]]], np.uint8)
     boxes = [Box((0, 0, 0), (1, 1, 4)), Box((1, 0, 0), (1, 1, 4))]
     baselines = {"half": lambda box: np.broadcast_to(np.array([0, 0, 1, 1], np.uint8), box.shape)}
-    result = evaluate_baselines(
-        baselines, zip(boxes, np.split(labels, 2), strict=True), num_classes=2, trace_length=4
-    )["half"]
+    result = evaluate_baselines(baselines, zip(boxes, np.split(labels, 2), strict=True), num_classes=2, trace_length=4)[
+        "half"
+    ]
     assert result["confusion_matrix"] == [[3, 0], [1, 3]]
     assert result["accuracy"] == 6 / 7
     assert result["boundary_error"] == {"mean": 0.5, "median": 0, "p90": 1, "missed": 0.0}

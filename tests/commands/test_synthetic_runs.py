@@ -46,6 +46,7 @@ def losses(workdir: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_panels_made_on_host_and_device_train_alike(synthetic: Experiment, tmp_path: Path):
     train(synthetic, tmp_path / "host", "train")
     assert "8 windows" in evaluate(tmp_path / "host", "test", "last")

@@ -57,6 +57,11 @@ with open(os.environ["FAKE_SLURM"] + "/tasks", "w") as file:
 sys.exit(max(code if code >= 0 else 128 - code for code in [task.wait() for task in started]))
 """
 
+# A shell cannot trap what was ignored when it began, as SIGINT is in tests that run in the background.
+_HEAR_INTERRUPTS = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
 Local = Callable[..., tuple[subprocess.Popen[str], Path]]
 
 
@@ -78,7 +83,16 @@ def local(repository: Path, tmp_path: Path):
     running: list[subprocess.Popen[str]] = []
 
     def start(behaviour: str, *options: str) -> tuple[subprocess.Popen[str], Path]:
-        command = ["bash", str(repository / "launch" / "local.sh"), "-l", str(tmp_path / "logs"), *options]
+        command = [
+            sys.executable,
+            "-c",
+            _HEAR_INTERRUPTS,
+            "bash",
+            str(repository / "launch" / "local.sh"),
+            "-l",
+            str(tmp_path / "logs"),
+            *options,
+        ]
         environment = os.environ | {"PYTHON": sys.executable}
         environment.pop("CUDA_VISIBLE_DEVICES", None)
         running.append(
@@ -322,7 +336,8 @@ import sys, jax
 from seisjax import distributed
 count = next(int(x.split("=")[1]) for x in sys.argv if x.startswith("--num_processes="))
 distributed.initialize(None, count, None, timeout=120)
-print("place", *distributed.several(), len(jax.devices()), flush=True)
+place = *distributed.several(), len(jax.devices())
+sys.stdout.write(f"place {place}\\n")  # at once: both write to one pipe
 distributed.meet("end")
 """
 
@@ -331,7 +346,7 @@ def test_a_slurm_job_finds_its_processes(slurm: Callable[..., subprocess.Popen[s
     job = slurm(0, code=_JOINS)
     output = job.communicate(timeout=120)[0]
     assert job.returncode == 0, output
-    assert {line for line in output.splitlines() if line.startswith("place")} == {"place 0 2 2", "place 1 2 2"}
+    assert {line for line in output.splitlines() if line.startswith("place")} == {"place (0, 2, 2)", "place (1, 2, 2)"}
     assert not (tmp_path / "requeued").exists()
 
 

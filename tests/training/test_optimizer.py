@@ -60,7 +60,7 @@ def bytes_on_a_device(tree: Any) -> int:
 
 def test_split_moments_train_alike_and_move_between_layouts(config: Experiment, tmp_path: Path):
     config.data.batch_size, config.mesh.data, config.mesh.space = 4, 4, 2
-    config.model.levels, config.model.norm, config.model.remat = 2, "batch", "level"
+    config.model.levels, config.model.norm = 2, "batch"
     config.optimizer.learning_rate = 1e-3
     survey = experiment.open_survey(config)
     mesh = experiment.make_mesh(config, survey, config.data.batch_size)
