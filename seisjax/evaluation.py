@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from seisjax import distributed, metrics
 from seisjax.baselines import Predictor
 from seisjax.boundaries import BoundaryError
 from seisjax.geometry import Box
+from seisjax.together import from_all
 
 
 def evaluate_batches(
@@ -147,8 +147,5 @@ def _on_this_process(*arrays: jax.Array) -> Iterable[tuple[np.ndarray, ...]]:
 
 
 def _sum_over_processes(counts: np.ndarray) -> np.ndarray:
-    """The sum of int64 counts over all processes, passed on as pairs of 32 bits."""
-    if jax.process_count() == 1:
-        return counts
-    gathered = np.asarray(multihost_utils.process_allgather(counts.view(np.uint32)))
-    return np.ascontiguousarray(gathered).view(np.int64).sum(axis=0)
+    """The sum of int64 counts over all processes."""
+    return np.sum([given["counts"] for given in from_all({"counts": counts})], axis=0)

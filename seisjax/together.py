@@ -1,8 +1,9 @@
-"""What the processes of a run must do alike: take one decision, and be ready before they wait for one another."""
+"""What the processes of a run tell one another: to take one decision, to share work, to be ready together."""
 
 import hashlib
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,9 +11,15 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 
+def place_among_processes() -> tuple[int, int]:
+    """The number of this process and how many there are; a process that never joined others asks no device."""
+    return (jax.process_index(), jax.process_count()) if jax.distributed.is_initialized() else (0, 1)
+
+
 def process_name() -> str:
     """This process as messages name it, "process 3 of 8"; "" where it is the only one."""
-    return f"process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
+    number, count = place_among_processes()
+    return f"process {number} of {count}" if count > 1 else ""
 
 
 def of_main(value: Any) -> Any:
@@ -36,6 +43,28 @@ def unlike_main(value: Any) -> str:
     digest = np.frombuffer(hashlib.sha256(json.dumps(value).encode()).digest(), np.uint32)
     digests = np.asarray(multihost_utils.process_allgather(digest))
     return ", ".join(str(i) for i in np.flatnonzero((digests != digests[0]).any(axis=1)))
+
+
+def from_all(arrays: Mapping[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    """What each process gave, in their order, one at a time; all processes must call it and take all.
+
+    The names are the same for all, the shapes need not be.
+    """
+    number, count = place_among_processes()
+    if count == 1:
+        yield dict(arrays)
+        return
+    # Bytes, because JAX would make 32 bits of the 64 of others.
+    file, named = io.BytesIO(), dict[str, Any](arrays)
+    np.savez(file, **named)
+    own = np.frombuffer(file.getbuffer(), np.uint8)
+    lengths = np.ravel(multihost_utils.process_allgather(np.int32(own.size)))
+    padded = np.zeros(max(lengths), np.uint8)
+    padded[: own.size] = own
+    for source in range(count):
+        found = multihost_utils.broadcast_one_to_all(padded, is_source=source == number)
+        with np.load(io.BytesIO(found[: lengths[source]].tobytes())) as given:
+            yield dict(given)
 
 
 def compiled_together(function: Any, name: str) -> Callable[..., Any]:

@@ -8,9 +8,9 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 from seisjax.conventions import AMPLITUDE
-from seisjax.data.exchange import from_all, place_among_processes
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Lattice
+from seisjax.together import from_all, place_among_processes
 from seisjax.volumes import ArrayStatistics, Pending, StreamingStatistics, Volume
 
 _READ_AHEAD = 64 * 2**20  # bytes of amplitudes under way at once, all threads together

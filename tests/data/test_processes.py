@@ -27,9 +27,9 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 from seisjax.data import *
-from seisjax.data.exchange import from_all
 from seisjax.geometry import Box
 from seisjax.sharding import make_mesh
+from seisjax.together import from_all
 from seisjax.volumes import bytes_read, open_volume
 
 flags.FLAGS.mark_as_parsed()
