@@ -79,7 +79,7 @@ def common_grid(receivers: Sequence[Receiver], rate: float | None) -> Grid:
     pieces = list({id(p): p for receiver in receivers for p in receiver.pieces}.values())
     if rate is not None and not (rate > 0 and math.isfinite(rate)):
         raise UserError(f"--resample={rate:g}: must be a rate above 0 Hz")
-    interval = snap_interval(rate) if rate else _only_interval(pieces)
+    interval = snap_interval(rate) if rate else _only_interval(receivers)
     start = min(piece.start for piece in pieces)
     if rate:
         end = max(piece.start + (piece.size - 1) * piece.interval * 1e9 for piece in pieces)
@@ -101,13 +101,15 @@ def _start(piece: Piece) -> int:
     return piece.start
 
 
-def _only_interval(pieces: Iterable[Piece]) -> float:
-    found: dict[float, Piece] = {}
-    for piece in pieces:
-        if not any(same_interval(piece.interval, known) for known in found):
-            found[piece.interval] = piece
+def _only_interval(receivers: Iterable[Receiver]) -> float:
+    found: dict[float, str] = {}
+    for receiver in receivers:
+        for piece in receiver.pieces:
+            known = piece.interval in found or any(same_interval(piece.interval, other) for other in found)
+            if not known:
+                found[piece.interval] = f"{receiver.name or 'a receiver'} of {piece.source}"
     if len(found) > 1:
-        rates = ", ".join(f"{piece.source} {1 / interval:g} Hz" for interval, piece in sorted(found.items()))
+        rates = ", ".join(f"{1 / interval:g} Hz ({where})" for interval, where in sorted(found.items()))
         raise UserError(f"sampling rates differ: {rates}; give --resample=HZ, or ingest them apart")
     return next(iter(found))
 
