@@ -18,7 +18,7 @@ from seisjax.synthetic.microseismic import Event, Panel, panel_generator
 from seisjax.synthetic.parameters import PRESETS, Microseismic
 from seisjax.volumes import open_volume
 
-VERSION = 1  # of what the generator computes; raised when the same parameters come to give other panels
+VERSION = 2  # of what the generator computes; raised when the same parameters come to give other panels
 
 _MOST_RECORDING = 256 * 2**20  # bytes of recorded noise: it is kept in memory, and on the device
 

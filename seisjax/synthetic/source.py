@@ -102,7 +102,10 @@ def arrivals(
     size = jnp.where(inside, amplitude, 0.0)[..., None] * (size / interval) * jnp.exp(-jnp.pi * f * t_star[..., None])
     if gauge is not None:
         size = size * jnp.sinc(f * gauge[..., None])
-    return jnp.fft.irfft(size * phasor(cycles), length)[..., :num_samples]
+    traces = jnp.fft.irfft(size * phasor(cycles), length)[..., :num_samples]
+    # The tail of a late arrival may outlast the padding: nothing comes more than two periods before its onset.
+    time = np.arange(num_samples, dtype=np.float32) * np.float32(interval)
+    return traces * jnp.clip((time - onset[..., None]) * pulse.frequency + 2, 0.0, 1.0)
 
 
 def duration(pulse: Pulse, t_star: jax.Array) -> jax.Array:
