@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import jax
@@ -28,12 +28,25 @@ for name, value in {"compilation_cache_dir": COMPILED, "persistent_cache_min_com
     jax.config.update(f"jax_{name}", value)
     os.environ[f"JAX_{name.upper()}"] = str(value)
 
+# Half of the time of compiling; sums come in another order, and most programs of tests run for no time at all.
+QUICK = "disable_most_optimizations"
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_configure() -> None:
     """Flags are read without a command line (Grain reads absl flags)."""
     flags.FLAGS.mark_as_parsed()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Of tests marked `quick_compiler`, and of what is made for them, XLA's programs without LLVM's optimisations."""
+    marker = item.get_closest_marker("quick_compiler")
+    quick = marker is not None and (not marker.args or marker.args[0])
+    jax.config.update(f"jax_{QUICK}", quick)
+    os.environ[f"JAX_{QUICK.upper()}"] = str(int(quick))
+    return (yield)
 
 
 def pytest_unconfigure() -> None:
@@ -138,6 +151,22 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(layers: Path) -> Experiment:
     """Sections of 16 x 36 samples, one device, 12 steps."""
+    return _small(layers)
+
+
+@pytest.fixture(scope="session")
+def trained(layers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of `config` with two levels and averaged parameters; leave it as it is."""
+    from seisjax.commands.train import train  # here, because most tests do without what it imports
+
+    config = _small(layers)
+    config.model.levels, config.optimizer.average = 2, 0.9
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    train(config, workdir, "train")
+    return workdir
+
+
+def _small(layers: Path) -> Experiment:
     config = Experiment()
     config.data.volume = str(layers)
     config.data.labels = "facies"

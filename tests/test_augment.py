@@ -13,6 +13,8 @@ from seisjax.augment import Augmentation
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 
+pytestmark = pytest.mark.quick_compiler
+
 SCALES = {"polarity": 0.5, "gain": 0.3, "noise": 0.4, "frequency": 0.5, "depth_gain": 0.5, "trace_dropout": 0.5}
 MOVES = {"time_shift": 3.0, "time_stretch": 0.1, "warp": 1.0, "warp_spacing": 4}
 EVERYTHING = {"flip_axes": (0, 1)} | SCALES | MOVES

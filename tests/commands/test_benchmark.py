@@ -12,6 +12,8 @@ from seisjax.commands.benchmark import scaling, table
 from seisjax.config import Experiment
 from seisjax.errors import UserError
 
+pytestmark = pytest.mark.quick_compiler
+
 
 @pytest.fixture
 def tiny(config: Experiment) -> Experiment:

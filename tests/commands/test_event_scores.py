@@ -15,6 +15,8 @@ from seisjax.geometry import Box
 from seisjax.synthesis import write_microseismic
 from seisjax.synthetic.parameters import QUICKSTART, ReceiverArray
 
+pytestmark = pytest.mark.quick_compiler
+
 KEYS = {"event_precision", "event_recall", "event_f1", "false_alarms_per_hour", "onset_error_s", "events"}
 
 

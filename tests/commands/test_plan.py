@@ -14,6 +14,8 @@ from seisjax.commands.plan import plan, plan_memory
 from seisjax.config import Experiment
 from seisjax.runtime import resident_bytes
 
+pytestmark = pytest.mark.quick_compiler
+
 
 def test_memory_of_the_plan_adds_up(config: Experiment, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("seisjax.commands.plan.resident_bytes", lambda: 123456789)

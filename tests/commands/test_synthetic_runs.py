@@ -12,6 +12,8 @@ from seisjax.commands.train import train
 from seisjax.config import Experiment
 from seisjax.errors import UserError
 
+pytestmark = pytest.mark.quick_compiler
+
 GENERATOR = """
 from dataclasses import replace
 from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Traces

@@ -15,6 +15,8 @@ from seisjax.sharding import make_mesh
 from seisjax.synthesis import Panels, SyntheticVolume
 from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Traces
 
+pytestmark = pytest.mark.quick_compiler
+
 TINY = replace(
     QUICKSTART,
     array=ReceiverArray(lines=2, stations=7, station_spacing=150.0),

@@ -29,8 +29,9 @@ def environment(repository: Path) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def warm(repository: Path) -> Iterator[subprocess.Popen[str]]:
     """A process that has imported what the commands import, and forks them: imports cost more than most commands."""
-    # One thread: a process of several must not be forked.
+    # One thread: a process of several must not be forked. JAX's settings are those of the import: of all commands.
     environment = os.environ | {"PYTHONPATH": str(repository), "OPENBLAS_NUM_THREADS": "1"}
+    environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     script = Path(__file__).with_name("warm.py")
     with subprocess.Popen(
         [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

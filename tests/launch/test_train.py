@@ -18,7 +18,7 @@ from seisjax.commands.load import load
 from seisjax.config import Experiment
 from seisjax.volumes import open_volume
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.quick_compiler]
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,7 +26,7 @@ Launch = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def config(config: Experiment) -> Experiment:
     """One schedule for runs of every length, so that their steps are one compiled program."""
-    config.model.levels, config.optimizer.decay_steps = 2, 120
+    config.model.levels, config.optimizer.decay_steps = 2, 60
     return config
 
 
@@ -60,7 +60,7 @@ def kill_at(step: int, command: list[str], environment: dict[str, str], workdir:
     assert process.wait() == -signal.SIGKILL
 
 
-def test_killed_three_times_equals_unbroken(
+def test_killed_twice_equals_unbroken(
     config: Experiment,
     config_file: Callable[[Experiment], Path],
     arguments,
@@ -68,12 +68,12 @@ def test_killed_three_times_equals_unbroken(
     launch: Launch,
     tmp_path: Path,
 ):
-    config.train.num_steps, config.train.log_every, config.train.checkpoint_every = 120, 1, 8
-    config.train.evaluate_every = 40
+    config.train.num_steps, config.train.log_every, config.train.checkpoint_every = 60, 1, 8
+    config.train.evaluate_every, config.train.figures = 20, False
     flag = f"--config={config_file(config)}"
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
     assert launch("train", flag, f"--workdir={unbroken}").returncode == 0
-    for step in (5, 37, 90):
+    for step in (5, 37):
         kill_at(step, arguments("train", flag, f"--workdir={broken}"), environment, broken)
     assert launch("train", flag, f"--workdir={broken}").returncode == 0
 
@@ -146,9 +146,10 @@ def test_from_survey_files_to_a_predicted_volume(
         "--config.model.num_classes=2",
         "--config.loss.class_weights=()",
         "--config.model.base_features=4",
-        "--config.model.levels=3",
+        "--config.model.levels=2",
         "--config.train.num_steps=20",
         "--config.optimizer.warmup_steps=2",
+        "--config.train.figures=False",
     ]
     done = launch("train", *flags, "--dry_run")
     assert done.returncode == 0, done.stderr

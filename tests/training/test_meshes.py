@@ -74,8 +74,10 @@ def compiled_step(
     )
     init, graphdef = steps.initializer(make_unet)
     optimizer = make_optimizer(make_schedule("cosine", 1e-3, 0, 1000), 1e-4, 1.0)
+    devices = sharding.make_mesh(*mesh)
+    split = sharding.batch_sharding(devices, ndim + 2, axis + 1 - (len(window) - ndim)) if mesh[1] > 1 else None
     step = steps.make_train_step(
-        steps.Network(graphdef, window, normalization, vertical_position),
+        steps.Network(graphdef, window, normalization, vertical_position, split),
         make_loss(loss, classes, boundary_weight=boundary_weight),
         optimizer,
         lambda images, labels, valid, indices: augment(images, labels, valid, 0, indices),
@@ -85,7 +87,6 @@ def compiled_step(
         deep_supervision=deep_supervision,
         average=average,
     )
-    devices = sharding.make_mesh(*mesh)
     everywhere = sharding.replicated(devices)
     batch = {
         "image": sharding.batch_sharding(devices, len(window) + 2, axis + 1),
@@ -163,6 +164,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.quick_compiler
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_split_windows_are_never_gathered(name):
     """All that works on windows at once, where every resolution has a row for each device."""
@@ -193,6 +195,7 @@ SPLIT: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.quick_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPLIT)
 def test_each_option_keeps_windows_split(name):
@@ -200,12 +203,14 @@ def test_each_option_keeps_windows_split(name):
     assert kinds == {"all-reduce", "collective-permute"}
 
 
+@pytest.mark.quick_compiler
 def test_dropped_traces_gather_one_number_a_trace_and_no_more():
     step = compiled_step((1, 8), size=4, augment=Augmentation(trace_dropout=0.2))
     gathered = [one for one in step.collectives() if one.kind in GATHERING]
     assert sum(one.bytes for one in gathered) <= 4 * 4 * WIDE[1]
 
 
+@pytest.mark.quick_compiler
 @pytest.mark.slow
 @pytest.mark.parametrize(("window", "levels"), [((1, 80, 48), 5), ((24, 8, 8), 3)], ids=str)
 def test_odd_shares_are_gathered_by_pairs_alone(window, levels):
@@ -216,6 +221,7 @@ def test_odd_shares_are_gathered_by_pairs_alone(window, levels):
     assert all(one.devices == 2 and one.bytes <= finest / 4 for one in gathered), gathered
 
 
+@pytest.mark.quick_compiler
 @pytest.mark.parametrize("norm", ["group", pytest.param("batch", marks=pytest.mark.slow)])
 def test_split_batches_reduce_the_gradient_once(norm):
     step = compiled_step((8, 1), norm=norm)
@@ -226,11 +232,13 @@ def test_split_batches_reduce_the_gradient_once(norm):
     assert gradient <= sum(found) <= gradient + moments
 
 
+@pytest.mark.quick_compiler
 def test_split_batches_split_the_work():
     one, many = (compiled_step(mesh).compiled.cost_analysis()["flops"] for mesh in ((1, 1), (8, 1)))
     assert many < 1.1 * one / 8
 
 
+@pytest.mark.quick_compiler
 def test_a_split_window_takes_its_share_of_work_and_memory():
     options = {"window": (1, 256, 256), "size": 1, "levels": 3, "classes": 1}
     one, many = (compiled_step((1, devices), **options) for devices in (1, 8))
@@ -239,6 +247,7 @@ def test_a_split_window_takes_its_share_of_work_and_memory():
     assert many.temporary_bytes() - whole < 1.2 * (one.temporary_bytes() - whole) / 8
 
 
+@pytest.mark.quick_compiler
 @pytest.mark.slow
 def test_the_papers_network_on_a_panel_split_over_devices():
     """7 levels, 7.8 million parameters, 4096 x 4096 samples; compiled only."""

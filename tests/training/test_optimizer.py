@@ -58,9 +58,10 @@ def bytes_on_a_device(tree: Any) -> int:
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.quick_compiler
 def test_split_moments_train_alike_and_move_between_layouts(config: Experiment, tmp_path: Path):
     config.data.batch_size, config.mesh.data, config.mesh.space = 4, 4, 2
-    config.model.levels, config.model.norm = 2, "batch"
+    config.model.levels, config.model.norm, config.model.activation = 2, "batch", "gelu"
     config.optimizer.learning_rate = 1e-3
     survey = experiment.open_survey(config)
     mesh = experiment.make_mesh(config, survey, config.data.batch_size)
