@@ -33,7 +33,6 @@ from seisjax.files import write_json
 from seisjax.synthesis import Panels
 from seisjax.synthesis.volume import SyntheticVolume
 from seisjax.synthetic.parameters import REALISTIC_NOISE, REALISTIC_TRACES, WHITE_NOISE, Microseismic, Traces
-from seisjax.training.state import averaged
 
 WORKDIR = flags.DEFINE_string("workdir", None, "run that was trained on synthetic panels", required=True)
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, last or a step")
@@ -71,7 +70,7 @@ class Network:
     """The run's network and what turns its probabilities into events."""
 
     def __init__(self, run: Trained):
-        self.run, self.params = run, averaged(run.state)
+        self.run, self.forward = run, run.forwards()[0]
         volume = run.survey.volume
         if not isinstance(volume, SyntheticVolume):
             raise UserError(f"--workdir={WORKDIR.value}: was trained on {volume.url}; give a run on synthetic: panels")
@@ -90,7 +89,7 @@ class Network:
             images = np.full((size, *self.run.survey.padded, 1), np.nan, np.float32)
             for image, example in zip(images, part, strict=False):
                 image[(*sides, 0)] = example.amplitude[None]
-            result = np.asarray(self.run.segmenter.forward(self.params, self.run.state["rest"], images))
+            result = np.asarray(self.forward(images))
             for values, example in zip(result, part, strict=False):
                 probability = np.moveaxis(values[sides][0], -1, 0)
                 example.probability = np.where(np.isnan(example.amplitude), np.nan, probability)

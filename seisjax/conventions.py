@@ -14,6 +14,7 @@ SECTIONS_PREFIX = "sections_"  # sections_<axis>_<array>: the same samples in ch
 PRED_CLASS = "pred_class"
 PRED_PROBABILITY = "pred_probability"
 PRED_ENTROPY = "pred_entropy"
+PRED_SPREAD = "pred_spread"
 CLASS_AXIS = "class"
 
 # Axis names that stand for the vertical, always the last axis of a volume.

@@ -38,7 +38,7 @@ from seisjax.training import step as steps
 from seisjax.training.optimizer import make_optimizer, make_schedule, shard_moments
 from seisjax.training.state import State, init_state
 from seisjax.volumes import Volume, set_cache_size, set_retry_minutes
-from seisjax.volumes.resampling import ResampledVolume, same_interval, sampling_interval
+from seisjax.volumes.targets import at_interval, fit_window
 
 _MOST_GENERATED = 200  # panels of a virtual volume that baselines may ask for
 
@@ -84,7 +84,7 @@ class Segmenter:
     train_step: Callable[[State, steps.Batch], tuple[State, dict[str, jax.Array]]]
     evaluate_step: Callable[[Any, Any, steps.Batch], dict[str, jax.Array]]
     probability_step: Callable[[Any, Any, steps.Batch], dict[str, jax.Array]]  # the same, with probabilities and labels
-    forward: Callable[[Any, Any, Any], jax.Array]
+    forward: Callable[[Any, Any, Any, Any], jax.Array]  # its probabilities stay where their windows are
     prepare: Callable[[steps.Batch, Any], tuple[jax.Array, jax.Array]]
     schedule: Callable[[int], Any]
 
@@ -184,31 +184,11 @@ def open_target(
     set_cache_size(config.data.cache_mebibytes)
     set_retry_minutes(config.data.retry_minutes)
     volume = open_data(url)
-    window, padded = tuple(config.data.window), _padded(config)
     names = [axis.name for axis in volume.axes]
-    if names == list(axes)[1:] and window[0] == 1:
-        window, padded = window[1:], padded[1:]
-    elif names != list(axes):
-        raise UserError(f"{url}: has the axes {', '.join(names)}; the run was trained on {', '.join(axes)}")
+    window, padded = fit_window(names, axes, tuple(config.data.window), _padded(config), url)
     if volume.kind == "survey":
         check_window(volume, window)
-    return Survey(_at_interval(volume, interval, resample), {}, window, padded, [])
-
-
-def _at_interval(volume: Volume, interval: float | None, resample: bool) -> Volume:
-    """The volume, resampled where it has another interval than the run's and that is asked for."""
-    axis = volume.axes[-1]
-    found = sampling_interval(axis)
-    if resample and interval is None:
-        raise UserError("--resample: the run does not know its sampling interval; leave --resample out")
-    if interval is None or found is None or same_interval(found, interval):
-        return volume
-    if resample:
-        return ResampledVolume(volume, interval)
-    raise UserError(
-        f"{volume.url}: has a sample every {found:.9g} {axis.unit}, the run was trained on one every {interval:.9g} "
-        f"{axis.unit}; give --resample"
-    )
+    return Survey(at_interval(volume, interval, resample=resample), {}, window, padded, [])
 
 
 def _padded(config: Experiment) -> Shape:
@@ -343,8 +323,8 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         ),
         forward=jax.jit(
             steps.make_forward(network),
-            in_shardings=(everywhere, everywhere, batch["image"]),
-            out_shardings=everywhere,
+            in_shardings=(everywhere, everywhere, batch["image"], everywhere),
+            out_shardings=batch["image"],
         ),
         prepare=jax.jit(steps.make_prepare(network, augment)),
         schedule=schedule,

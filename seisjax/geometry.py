@@ -1,9 +1,11 @@
-"""Boxes, regions, tilings, lattices and blend weights: whole-number geometry, numpy only.
+"""Boxes, regions, tilings and lattices: whole-number geometry, numpy only.
 
 Everything here counts samples from the volume's origin; coordinate labels appear in `Axis` and in the text of
 regions alone.
 """
 
+import bisect
+import functools
 import itertools
 import math
 import re
@@ -179,24 +181,27 @@ def _check_apart(name_a: str, a: Box, name_b: str, b: Box, gap: Sequence[int], a
     )
 
 
-def section_windows(window: Sequence[int], directions: Sequence[str], axes: Sequence[Axis]) -> tuple[Shape, ...]:
+def section_windows(
+    window: Sequence[int], directions: Sequence[str], axes: Sequence[Axis], field: str = "data.directions"
+) -> tuple[Shape, ...]:
     """The window that cuts sections across each of the axes `directions`: the long sides keep their order.
 
-    With no directions it is the window itself. Raises UserError for an axis that is unknown or named twice, for a
-    window that is no section (one side of 1) of a volume of 3 axes, and for one longer than the volume.
+    With no directions it is the window itself. field: what messages call the directions. Raises UserError for an axis
+    that is unknown or named twice, for a window that is no section (one side of 1) of a volume of 3 axes, and for one
+    longer than the volume.
     """
     if not directions:
         return (tuple(window),)
     names = [axis.name for axis in axes]
     for name in directions:
         if name not in names:
-            raise UserError(f"data.directions: the volume has no axis '{name}'{nearest(name, names)}")
+            raise UserError(f"{field}: the volume has no axis '{name}'{nearest(name, names)}")
     if len(set(directions)) < len(directions):
-        raise UserError(f"data.directions={tuple(directions)}: an axis stands twice; name each once")
+        raise UserError(f"{field}={tuple(directions)}: an axis stands twice; name each once")
     long = [side for side in window if side > 1]
     if len(axes) != 3 or len(window) != 3 or len(long) != 2:
         raise UserError(
-            f"data.directions: sections of data.window={tuple(window)} cannot be cut in several directions; give "
+            f"{field}: sections of data.window={tuple(window)} cannot be cut in several directions; give "
             "exactly one side of 1 on a volume of 3 axes"
         )
     windows = []
@@ -206,7 +211,7 @@ def section_windows(window: Sequence[int], directions: Sequence[str], axes: Sequ
         for axis, side in zip(axes, sides, strict=True):
             if side > len(axis):
                 raise UserError(
-                    f"data.directions: a section across {name} has {side} samples along {axis.name}, the volume only "
+                    f"{field}: a section across {name} has {side} samples along {axis.name}, the volume only "
                     f"{len(axis)}; make data.window smaller or leave {name} out"
                 )
         windows.append(tuple(sides))
@@ -247,14 +252,16 @@ def grow(unit: Sequence[int], extent: Sequence[int], limit: int) -> Shape:
 class Lattice:
     """Windows of one size at multiples of `stride` from `origin`, as many as cover `shape` samples from there.
 
-    The last window along an axis may reach past the end. A window's place does not depend on what is asked for,
-    so neither does its result.
+    The last window along an axis may reach past the end. With `multiple`, which divides the strides, it is drawn back
+    until it does so by less than that. A window's place does not depend on what is asked for, so neither does its
+    result.
     """
 
     shape: Shape
     window: Shape
     stride: Shape
     origin: Shape = ()
+    multiple: Shape = ()
 
     @property
     def counts(self) -> Shape:
@@ -268,44 +275,46 @@ class Lattice:
         """Window number `index`, in C order."""
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self._window([int(i) for i in np.unravel_index(index, self.counts)])
+        places = (int(i) for i in np.unravel_index(index, self.counts))
+        return Box(tuple(starts[i] for starts, i in zip(self.starts, places, strict=True)), self.window)
 
     def touching(self, box: Box) -> Iterator[Box]:
         """The windows that share a sample with `box`, in C order."""
-        box = box.relative_to(self._origin)
-        ranges = []
-        for a, b, w, s, n in zip(box.start, box.stop, self.window, self.stride, self.counts, strict=True):
-            ranges.append(range(max((a - w) // s + 1, 0), min(-(-b // s), n)))
-        for index in itertools.product(*ranges):
-            yield self._window(index)
+        return (Box(start, self.window) for start in itertools.product(*self._places(box)))
 
-    @property
-    def _origin(self) -> Shape:
-        return self.origin or (0,) * len(self.shape)
+    def count(self, box: Box) -> int:
+        """How many windows share a sample with `box`."""
+        return math.prod(map(len, self._places(box)))
 
-    def _window(self, index: Sequence[int]) -> Box:
-        start = tuple(o + i * s for o, i, s in zip(self._origin, index, self.stride, strict=True))
-        return Box(start, self.window)
+    def hull(self, box: Box) -> Box:
+        """The smallest box that holds all windows that share a sample with `box`; empty where there is none."""
+        places = self._places(box)
+        if not all(places):
+            return Box(box.start, (0,) * len(self.shape))
+        stop = (starts[-1] + side for starts, side in zip(places, self.window, strict=True))
+        return Box.between([starts[0] for starts in places], tuple(stop))
+
+    def _places(self, box: Box) -> list[list[int]]:
+        """Along each axis, where the windows that share a sample with `box` start."""
+        return [
+            starts[bisect.bisect_right(starts, a - w) : bisect.bisect_left(starts, b)]
+            for starts, a, b, w in zip(self.starts, box.start, box.stop, self.window, strict=True)
+        ]
+
+    @functools.cached_property
+    def starts(self) -> tuple[list[int], ...]:
+        """Where windows start along each axis."""
+        origin = self.origin or (0,) * len(self.shape)
+        multiple = self.multiple or self.stride
+        return tuple(
+            [o + min(i * s, round_up(max(n - w, 0), m)) for i in range(count)]
+            for o, s, n, w, m, count in zip(
+                origin, self.stride, self.shape, self.window, multiple, self.counts, strict=True
+            )
+        )
 
 
 def lattice_stride(window: Sequence[int], overlap: float, multiple: int) -> Shape:
     """Stride of a prediction lattice: the window less the overlap, a multiple of `multiple`; 1 for sides of 1."""
     strides = (max(int(side * (1 - overlap)) // multiple, 1) * multiple for side in window)
     return tuple(1 if side == 1 else min(s, side) for side, s in zip(window, strides, strict=True))
-
-
-def blend_weights(window: Sequence[int], kind: str) -> np.ndarray:
-    """Weights of a window's samples where windows overlap: float64, positive, of the window's shape.
-
-    "linear" falls linearly from the middle to the faces, "uniform" is 1 everywhere.
-    """
-    profiles = {
-        "linear": lambda n: 1.0 - np.abs(np.arange(n) + 0.5 - n / 2) * (2 / (n + 1)),
-        "uniform": np.ones,
-    }
-    if kind not in profiles:
-        raise UserError(f"--blend={kind}: unknown{nearest(kind, profiles)}")
-    weights = np.ones((), np.float64)
-    for side in window:
-        weights = np.multiply.outer(weights, profiles[kind](side))
-    return weights

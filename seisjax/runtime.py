@@ -9,6 +9,8 @@ from pathlib import Path
 
 import jax
 
+import seisjax
+
 
 def prepare() -> None:
     """What every command that computes begins with: one heap, and a cache of compiled steps."""
@@ -43,6 +45,15 @@ def use_compilation_cache() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def code_version() -> str:
+    """Versions of seisjax and JAX, with 8 hex digits over the package's source: equal where results are."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(file.read_bytes())
+    return f"seisjax {seisjax.__version__} ({digest.hexdigest()[:8]}), jax {jax.__version__}"
 
 
 def resident_bytes(*, peak: bool = False) -> int:

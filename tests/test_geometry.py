@@ -12,7 +12,6 @@ from seisjax.geometry import (
     Axis,
     Box,
     Lattice,
-    blend_weights,
     check_disjoint,
     format_region,
     format_regions,
@@ -180,18 +179,3 @@ def test_lattice_stride_leaves_no_hole(window, overlap, multiple):
     for side, stride in zip(window, lattice_stride(window, overlap, multiple), strict=True):
         assert 1 <= stride <= side
         assert stride % multiple == 0 or stride == side
-
-
-@pytest.mark.parametrize("kind", ["linear", "uniform"])
-@pytest.mark.parametrize("window", [(1, 5, 8), (4,)])
-def test_blend_weights_are_positive_and_symmetric(kind, window):
-    weights = blend_weights(window, kind)
-    assert weights.shape == window
-    assert weights.dtype == np.float64
-    assert weights.min() > 0
-    np.testing.assert_allclose(weights, np.flip(weights))
-
-
-def test_blend_weights_unknown():
-    with pytest.raises(UserError, match="did you mean 'linear'"):
-        blend_weights((4,), "liner")

@@ -1,23 +1,42 @@
 """A run, opened to be used."""
 
 import dataclasses
+import functools
+import hashlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from seisjax import experiment
 from seisjax.checkpoint import Checkpoints
 from seisjax.config import Experiment, from_dict
 from seisjax.errors import UserError
 from seisjax.experiment import Fit, Segmenter, Survey
+from seisjax.models.unet import receptive_radius
 from seisjax.training import workdir as folder
-from seisjax.training.state import State
+from seisjax.training.state import State, averaged
 from seisjax.volumes import Volume
+
+
+class Member(NamedTuple):
+    """What one checkpoint predicts with: its parameters, averaged where there are such, and the network's rest."""
+
+    step: int
+    params: Any
+    rest: Any
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run as its folder has it: config, one checkpoint's step, record and state on a mesh."""
+    """A run as its folder has it: config, record and checkpoints on a mesh.
+
+    step, record and state are those of the first of the checkpoints that were asked for; `members` are all of them.
+    """
 
     config: Experiment
     survey: Survey
@@ -25,6 +44,41 @@ class Trained:
     step: int
     record: dict[str, Any]
     state: State
+    members: tuple[Member, ...]
+
+    def forwards(self, temperature: float = 1.0) -> list[Callable[[np.ndarray], jax.Array]]:
+        """One function a member: images (B, *padded, 1), NaN = no data, to probabilities (B, *padded, classes) float32.
+
+        They may return before the device is done. Logits are divided by `temperature` first (see calibration.py).
+        Raises UserError where that is not above 0.
+        """
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise UserError(f"temperature={temperature}: must be above 0")
+
+        def forward(member: Member, images: np.ndarray) -> jax.Array:
+            return self.segmenter.forward(member.params, member.rest, images, np.float32(temperature))
+
+        return [functools.partial(forward, member) for member in self.members]
+
+    @property
+    def receptive_radius(self) -> int | None:
+        """Samples on either side beyond which nothing changes a probability; None where the window's extent does."""
+        model, normalization = self.config.model, self.segmenter.network.normalization
+        if model.norm in ("group", "instance") or normalization.scope != "training" or model.vertical_position:
+            return None
+        return receptive_radius(model.levels) + normalization.agc // 2
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits over names, dtypes, shapes and bytes of all that the members predict with, in their order."""
+        digest = hashlib.sha256()
+        for member in self.members:
+            leaves = jax.tree_util.tree_flatten_with_path({"params": member.params, "rest": member.rest})[0]
+            for path, leaf in leaves:
+                values = np.asarray(leaf)
+                digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
+                digest.update(values.tobytes())
+        return digest.hexdigest()[:16]
 
 
 def load(
@@ -34,21 +88,25 @@ def load(
     own_statistics: bool = False,
     batch_size: int = 0,
     resample: bool = False,
+    compute: str = "",
 ) -> Trained:
-    """Open a run to use it. `checkpoint`: "best", "last" or a step. Raises UserError where there is none.
+    """Open a run to use it. Raises UserError where there is none.
 
-    volume: URL of another volume than the run's; own_statistics: normalise by that volume's statistics;
-    batch_size: windows at a time, which the mesh must divide; 0: the run's; resample: read that volume at the sampling
-    interval of the run.
+    checkpoint: "best", "last" or a step, or several of them with commas between; volume: URL of another volume than the
+    run's; own_statistics: normalise by that volume's statistics; batch_size: windows at a time, which the mesh must
+    divide; 0: the run's; resample: read that volume at the sampling interval of the run; compute: number format of the
+    network ("float32" or "bfloat16"); "": the run's.
     """
     values = folder.config_of(workdir)
     if values is None:
         raise UserError(f"--workdir={workdir}: holds no run; give the --workdir of a run of launch/train.py")
     config = from_dict(values)
+    if compute:
+        config = dataclasses.replace(config, precision=dataclasses.replace(config.precision, compute=compute))
     checkpoints = Checkpoints(workdir / folder.CHECKPOINTS, writes=False)
     try:
-        step = _choose_step(checkpoints, checkpoint, workdir)
-        record = checkpoints.record(step)
+        first, *others = _choose_steps(checkpoints, checkpoint, workdir)
+        record = checkpoints.record(first)
         interval = record.get("sampling_interval")  # which the first runs did not note
         target = experiment.open_target(config, volume, record["axes"], interval, resample) if volume else None
         survey = target or experiment.open_survey(config)
@@ -57,22 +115,32 @@ def load(
         if own_statistics:
             fit = dataclasses.replace(fit, **_statistics_of(survey.volume))
         segmenter = experiment.make_segmenter(config, survey, mesh, fit)
-        state = checkpoints.restore(step, experiment.abstract_state(segmenter))
+        layout = experiment.abstract_state(segmenter)
+        state = checkpoints.restore(first, layout)
+        # Of the others the optimiser's part is let go of at once.
+        members = [_member(first, state), *(_member(step, checkpoints.restore(step, layout)) for step in others)]
     finally:
         checkpoints.close()
-    return Trained(config, survey, segmenter, step, record, state)
+    return Trained(config, survey, segmenter, first, record, state, tuple(members))
 
 
-def _choose_step(checkpoints: Checkpoints, name: str, workdir: Path) -> int:
-    if checkpoints.latest is None:
+def _member(step: int, state: State) -> Member:
+    return Member(step, averaged(state), state["rest"])
+
+
+def _choose_steps(checkpoints: Checkpoints, names: str, workdir: Path) -> Sequence[int]:
+    """The steps that are asked for, each once, in the order in which they are named first."""
+    best, last = checkpoints.best, checkpoints.latest
+    if best is None or last is None:
         raise UserError(f"--workdir={workdir}: has no checkpoint yet; train first")
-    chosen = {"best": checkpoints.best, "last": checkpoints.latest}.get(name)
-    if chosen is None:
-        known = [str(step) for step in checkpoints.steps]
-        if name not in known:
-            raise UserError(f"--checkpoint={name}: not there; choose best, last, {', '.join(known)}")
-        chosen = int(name)
-    return chosen
+    known = {"best": best, "last": last} | {str(step): step for step in checkpoints.steps}
+    chosen: dict[int, None] = {}
+    for name in names.split(","):
+        if name.strip() not in known:
+            steps = ", ".join(map(str, checkpoints.steps))
+            raise UserError(f"--checkpoint={names}: '{name.strip()}' is not there; choose best, last, {steps}")
+        chosen[known[name.strip()]] = None
+    return list(chosen)
 
 
 def _statistics_of(volume: Volume) -> dict[str, float]:

@@ -1,124 +1,151 @@
 """Predict a volume with a run."""
 
-import dataclasses
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 
-from seisjax.commands.load import Trained, load
-from seisjax.config import Experiment, from_dict
-from seisjax.conventions import PRED_CLASS, class_colors
+from seisjax.commands.predicted import class_number
+from seisjax.commands.predictor import Prediction, Predictor, open_predictor
 from seisjax.errors import UserError
-from seisjax.experiment import num_classes
-from seisjax.geometry import Box, Lattice, Shape, format_region, lattice_stride, parse_region
-from seisjax.inference import predict_volume
+from seisjax.geometry import Box, format_region
+from seisjax.inference import Outcome, Task, forecast, predict_volume
+from seisjax.inference.products import ARRAYS
 from seisjax.reporting import Progress
-from seisjax.training import workdir as folder
-from seisjax.training.state import averaged
+from seisjax.reporting.progress import clock
 from seisjax.volumes import Volume
+from seisjax.volumes.pyramid import FOLDER, write_pyramid
 from seisjax.volumes.resampling import ResampledVolume
-from seisjax.volumes.segy_export import write_segy
+from seisjax.volumes.segy_export import check_segy, write_segy
+from seisjax.volumes.store import Store
+
+_TIMED = 3  # batches whose time tells that of all
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What is to be predicted and where to; the fields are the flags of launch/predict.py."""
+def predict(source: Path, request: Prediction) -> str:
+    """Predict a volume or a region of it, as one of the workers that do so; returns a summary line.
 
-    input: str | None
-    output: str
-    region: str
-    checkpoint: str
-    statistics: str
-    blend: str
-    tta: bool
-    segy: str | None
-    segy_template: str | None
-    resample: bool
-    overwrite: bool
-    command: str
-
-
-def predict(workdir: Path, request: Prediction) -> str:
-    """Predict a volume or a region of it, and write it as a volume and as SEG-Y if asked; returns a summary line."""
-    run, volume, box, stride, batch_size = _open_prediction(workdir, request)
-    tta_axes = _tta_axes(run.config, volume) if request.tta else ()
-    params, rest = averaged(run.state), run.state["rest"]
-    provenance = {
-        "run": str(workdir.absolute()),
-        "checkpoint": run.step,
-        "command": request.command,
-        "input": volume.url,
-        "data_fingerprint": volume.fingerprint,
-        "normalisation": dataclasses.asdict(run.segmenter.network.normalization),
-    }
-    kept = {name: volume.attributes[name] for name in ("source_file", "header_bytes") if name in volume.attributes}
-    if run.record.get("label_scale"):
-        kept["label_scale"] = run.record["label_scale"]  # what is detected is then a peak, not a stretch
+    source: folder of a run, or file of launch/export.py. Raises UserError.
+    """
+    predictor, task = _open(source, request)
     with Progress(0, "predict", "window") as progress:
-        prediction = predict_volume(
-            volume,
-            lambda images: run.segmenter.forward(params, rest, images),
+        outcome = predict_volume(
+            task,
+            predictor.forwards,
             request.output,
-            box=box,
-            window=run.survey.window,
-            padded_window=run.survey.padded,
-            stride=stride,
-            batch_size=batch_size,
-            num_classes=num_classes(run.config),
-            class_names=run.record["class_names"],
-            class_colors=class_colors(num_classes(run.config)),
-            block_bytes=run.config.predict.block_mebibytes * 2**20,
-            blend=request.blend,
-            probability_dtype=run.config.predict.probability_dtype,
-            tta_axes=tta_axes,
-            attributes=kept | {"prediction": provenance},
+            attributes=predictor.attributes(request),
+            command=request.command,
             overwrite=request.overwrite,
+            verify=request.verify,
+            max_blocks=request.max_blocks,
             progress=progress.reach,
+            say=progress.print,
         )
-    summary = f"predicted {format_region(box, volume.axes)} into {request.output}"
-    if request.segy:
-        template = request.segy_template or volume.attributes.get("source_file")
-        write_segy(
-            prediction, PRED_CLASS, Box.whole(prediction.shape), request.segy, template, overwrite=request.overwrite
-        )
-        summary += f" and {request.segy}"
-    return summary
+    if outcome.last and outcome.volume is not None:
+        _add_pyramid(outcome.volume, request.pyramid)
+        _add_segy(outcome.volume, predictor, request)
+    return _summary(outcome, task, request)
 
 
-def plan_prediction(workdir: Path, request: Prediction) -> str:
-    """What `predict` would do: lattice, windows and sizes, as text."""
-    run, volume, box, stride, batch_size = _open_prediction(workdir, request)
-    lattice = Lattice(volume.shape, run.survey.window, stride)
-    windows = sum(1 for _ in lattice.touching(box))
-    classes = num_classes(run.config)
-    size = box.size * (1 + (classes + 1) * np.dtype(run.config.predict.probability_dtype).itemsize)
+def plan_prediction(source: Path, request: Prediction) -> str:
+    """What `predict` would do: lattice, blocks, reading, time and disk, as text. Nothing is written."""
+    predictor, task = _open(source, request)
+    plan = forecast(task)
+    members = len(predictor.forwards) * 2 ** len(task.tta_axes)
+    seconds = _seconds_a_batch(predictor, task)
+    batches = math.ceil(plan.predicted / task.batch_size) * members
+    strides = " and ".join(str(view.lattice.stride) for view in task.views())
+    several = f"{members} times " if members > 1 else ""
     return "\n".join(
         [
-            f"region    {format_region(box, volume.axes)} ({' x '.join(map(str, box.shape))} samples)",
-            f"windows   {windows} of {run.survey.window}, stride {stride}, {batch_size} at a time",
-            f"computed  each sample {windows * np.prod(run.survey.window) / box.size:.1f} times",
-            f"output    {size / 2**20:.1f} MiB before compression",
+            f"region    {format_region(task.box, task.volume.axes)} ({_sides(task.box.shape)} samples)",
+            f"windows   {plan.windows} of {task.cutting.window}, stride {strides}, {task.batch_size} at a time",
+            f"blocks    {plan.blocks} of up to {_sides(plan.block)} samples",
+            f"computed  each window {several}in {plan.predicted / plan.windows:.2f} runs of blocks, each sample "
+            f"{members * plan.computed / plan.samples:.1f} times",
+            f"read      each byte {plan.read_bytes / plan.chunk_bytes:.2f} times, {plan.read_bytes / 2**20:.1f} MiB "
+            "of decoded chunks",
+            f"time      {clock(batches * seconds)} on {jax.local_device_count()} x {jax.devices()[0].device_kind}, "
+            f"{seconds / task.batch_size * 1e3:.3g} ms a window; windows without data take none",
+            f"disk      {plan.output_bytes / 2**20:.1f} MiB before compression",
         ]
     )
 
 
-def _open_prediction(workdir: Path, request: Prediction) -> tuple[Trained, Volume, Box, Shape, int]:
-    config = from_dict(folder.config_of(workdir) or {})
-    batch_size = config.predict.batch_size or config.data.batch_size
-    own = request.statistics == "own"
-    url = request.input or config.data.volume
-    run = load(workdir, request.checkpoint, url, own, batch_size, request.resample)
-    volume = run.survey.volume
-    if request.segy and isinstance(volume, ResampledVolume):
-        raise UserError(f"--segy: {volume.url} is resampled, and its SEG-Y file is not; leave --segy out")
-    box = parse_region(request.region, volume.axes)
-    stride = lattice_stride(run.survey.window, config.predict.overlap, 2 ** (config.model.levels - 1))
-    return run, volume, box, stride, batch_size
+def _open(source: Path, request: Prediction) -> tuple[Predictor, Task]:
+    """What predicts, and what. Raises UserError for what is seen beforehand to go wrong."""
+    predictor = open_predictor(source, request)
+    task = predictor.task(request)
+    if request.segy:
+        if isinstance(predictor.volume, ResampledVolume):
+            url = predictor.volume.url
+            raise UserError(f"--segy: {url} is resampled, and its SEG-Y file is not; leave --segy out")
+        _segy_array(predictor, request.segy_product, task.products)
+        if not _is_made(request):
+            options = {"template": request.segy_template, "overwrite": request.overwrite}
+            check_segy(predictor.volume, task.box, Path(request.segy), **options)
+    return predictor, task
 
 
-def _tta_axes(config: Experiment, volume: Volume) -> tuple[int, ...]:
-    if not config.augment.flip_axes:
-        raise UserError("--tta: training mirrored no axis (augment.flip_axes is empty); leave --tta out")
-    names = [axis.name for axis in volume.axes]
-    return tuple(names.index(name) for name in config.augment.flip_axes)
+def _is_made(request: Prediction) -> bool:
+    """Whether SEG-Y was written from a volume that stands already: by another worker, or an earlier start."""
+    finished = Store(request.output).read_json("zarr.json") is not None
+    return finished and not request.overwrite and request.segy is not None and Path(request.segy).exists()
+
+
+def _segy_array(predictor: Predictor, product: str, products: Sequence[str]) -> tuple[str, int | None]:
+    """The array that SEG-Y gets, and the class where it is the probability of one."""
+    needed, index = product, None
+    if product not in ARRAYS or product == "probability":
+        needed = "probability"
+        index = class_number("segy_product", product, predictor.class_names, predictor.num_classes)
+    if needed not in products:
+        raise UserError(f"--segy_product={product}: needs --products with {needed}")
+    return ARRAYS[needed], index
+
+
+def _add_pyramid(volume: Volume, levels: int) -> None:
+    if levels and Store(volume.url).read_json(f"{FOLDER}/zarr.json") is None:
+        write_pyramid(volume, levels)
+
+
+def _add_segy(volume: Volume, predictor: Predictor, request: Prediction) -> None:
+    if request.segy and not _is_made(request):
+        array, index = _segy_array(predictor, request.segy_product, tuple(ARRAYS))
+        options = {"template": request.segy_template, "overwrite": request.overwrite}
+        write_segy(volume, array, Box.whole(volume.shape), request.segy, index=index, **options)
+
+
+def _seconds_a_batch(predictor: Predictor, task: Task) -> float:
+    """Time that a network takes for a batch on the devices of this process: the median of a few, once compiled."""
+    images = np.zeros((task.batch_size, *task.cutting.padded, 1), np.float32)
+    seconds = []
+    for _ in range(1 + _TIMED):
+        started = time.perf_counter()
+        jax.block_until_ready(predictor.forwards[0](images))
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:]))
+
+
+def _summary(outcome: Outcome, task: Task, request: Prediction) -> str:
+    region = format_region(task.box, task.volume.axes)
+    if outcome.volume is None:
+        return (
+            f"{outcome.done} of {outcome.blocks} blocks of {region} predicted, {outcome.left} are left; "
+            "give the same command again to go on"
+        )
+    if not outcome.done:
+        return f"{region} is predicted in {request.output}; nothing was left to do"
+    segy = f" and {request.segy}" if request.segy else ""
+    return (
+        f"predicted {region} into {request.output}{segy}: {outcome.done} of {outcome.blocks} blocks in "
+        f"{clock(outcome.seconds)}, the device at work {outcome.device_share:.0%} of the time, "
+        f"{outcome.fetched / 2**20:.1f} MiB fetched"
+    )
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape))

@@ -122,7 +122,7 @@ class Predictions:
         middle = () if panel is None else (panel,)
         sides = (self.num_classes - 1, *[1] * len(middle), self.num_receivers, stop - first)
         box = Box((1, *middle, 0, first), sides)
-        values = self.volume.read(PRED_PROBABILITY, box).astype(np.float32)
+        values = self.volume.read_scaled(PRED_PROBABILITY, box)
         return values if panel is None else values[:, 0]
 
 

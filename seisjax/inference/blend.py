@@ -4,42 +4,67 @@ import numpy as np
 
 from seisjax.conventions import IGNORE
 from seisjax.geometry import Box
+from seisjax.inference.views import View
 
 
 class BlockSums:
-    """Weighted sums of class probabilities over one block, float64.
+    """Weighted sums over one block of what was predicted of each sample, float64.
 
-    Every sample gets its windows in the order of `add`; in lattice order, its sum does not depend on the block.
+    Windows must come in the same order whatever the blocks: then no sum depends on the block. `rows`: numbers a sample,
+    the classes' probabilities first; `views`: lattices of windows that are averaged.
     """
 
-    def __init__(self, block: Box, num_classes: int):
+    def __init__(self, block: Box, rows: int, views: int):
         self.block = block
-        self._sums = np.zeros((num_classes, *block.shape))
-        self._weights = np.zeros(block.shape)
+        self._sums = np.zeros((rows, *block.shape))
         self._has_data = np.zeros(block.shape, bool)
+        self._views = views
 
-    def add(self, window: Box, image: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> None:
-        """Add a window's probabilities (*window, classes); its image (*window) tells where there are data (not NaN)."""
+    def add(self, view: View, window: Box, image: np.ndarray, values: np.ndarray) -> None:
+        """Add a window's values (*window, rows); its image (*window) tells where there are data (not NaN)."""
         part = window.intersect(self.block)
         inside, here = part.relative_to(window.start).slices, part.relative_to(self.block.start).slices
-        weights = weights[inside]
-        self._weights[here] += weights
+        weights = view.weights(window)[inside]
         self._has_data[here] |= np.isfinite(image[inside])
         for k, sums in enumerate(self._sums):
-            sums[here] += weights * probabilities[(*inside, k)]
+            sums[here] += weights * values[(*inside, k)]
 
-    def probabilities(self, box: Box) -> np.ndarray:
-        """Mean probabilities (classes, *box) float32 of a box in the block; NaN where there are no data.
+    def mean(self, box: Box) -> np.ndarray:
+        """The rows (rows, *box), float32, of a box in the block; NaN where there are no data.
 
         Rounding to float32 takes away what the float64 sums lost: equal probabilities stay as they are, to the bit.
         """
         here = box.relative_to(self.block.start).slices
         mean = np.empty((len(self._sums), *box.shape), np.float32)
-        with np.errstate(invalid="ignore"):  # 0 / 0 where no window was added
-            for sums, result in zip(self._sums, mean, strict=True):
-                np.divide(sums[here], self._weights[here], out=result, dtype=np.float64, casting="same_kind")
+        for sums, result in zip(self._sums, mean, strict=True):
+            np.divide(sums[here], self._views, out=result, dtype=np.float64, casting="same_kind")
         np.copyto(mean, np.float32(np.nan), where=~self._has_data[here])
         return mean
+
+
+class Members:
+    """Mean and spread of what several predictions say of one window, without keeping them (Welford 1962)."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._mean = self._squares = np.zeros(())
+
+    def add(self, probabilities: np.ndarray) -> None:
+        """Take in a member's probabilities (*window, classes)."""
+        self._count += 1
+        if self._count == 1:  # as most predictions have it: no copy
+            self._mean = probabilities
+            return
+        change = probabilities - np.asarray(self._mean, np.float64)
+        self._mean = self._mean + change / self._count
+        self._squares = self._squares + change * (probabilities - self._mean)
+
+    def values(self, spread: bool) -> np.ndarray:
+        """The mean (*window, classes); with `spread` a last row, the members' variance summed over the classes."""
+        if not spread:
+            return self._mean
+        variance = (self._squares / self._count).sum(-1, keepdims=True) * np.ones((*self._mean.shape[:-1], 1))
+        return np.concatenate([self._mean, variance], axis=-1)
 
 
 def most_probable(probabilities: np.ndarray) -> np.ndarray:

@@ -1,24 +1,38 @@
-"""Prediction over volumes of any size, with a bounded amount of memory.
+"""Prediction over volumes of any size, by any number of workers, with a bounded amount of memory.
 
 The volume is covered by one lattice of equal, overlapping windows anchored at its origin. The lattice does not depend
 on what is asked for, and a window's probabilities depend on its samples alone, so a part of the volume gets the values
-that it has in the whole. Output is worked on in blocks of whole shards: all windows that touch a block are predicted,
-and their weighted sums divided by the sums of weights, in lattice order, so the block's size changes no bit either.
+that it has in the whole. Output is worked on in blocks of whole shards: the worker that owns a block predicts all
+windows that touch it, and adds them up in the lattice's order. So blocks may be done in any order, by any worker, twice
+or after a crash, and neither their size nor any of that changes a bit.
 """
 
+import functools
+import heapq
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from seisjax.geometry import Box, Lattice, Shape, blend_weights
-from seisjax.inference.blend import BlockSums
-from seisjax.inference.products import ProductsVolume
-from seisjax.volumes import Volume
+from seisjax.conventions import AMPLITUDE
+from seisjax.errors import UserError
+from seisjax.geometry import Box, format_region
+from seisjax.inference.blend import BlockSums, Members
+from seisjax.inference.blocks import Block, Layout, choose_layout
+from seisjax.inference.device import DeviceQueue
+from seisjax.inference.ledger import Ledger, summary_of
+from seisjax.inference.products import ARRAYS, PROBABILITY_DTYPES, ProductsVolume, bytes_per_sample
+from seisjax.inference.reading import SlabReader, UnreadableError
+from seisjax.inference.site import Site
+from seisjax.inference.views import Cutting, View, hull
+from seisjax.inference.work import Run, Work
+from seisjax.volumes import Volume, open_volume
+from seisjax.volumes.store import bytes_read
 
 # Images (B, *padded_window, 1) float32 in the volume's units, NaN = no data, to probabilities (B, *window, classes) or
 # longer along the window's axes.
@@ -26,163 +40,332 @@ Forward = Callable[[np.ndarray], Any]
 Progress = Callable[[int, int], None]
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is to be predicted: everything here decides on the result.
+
+    volume, box: the survey, and the part of it that is wanted. cutting: see `views.Cutting`. batch_size: windows in a
+    batch. num_classes, class_names, class_colors: classes that the networks return, and what is stored about them.
+    products: some of products.ARRAYS. probability_dtype: "float32", "float16" or "uint8", in steps of 1/254.
+    tta_axes: axes along which windows are also predicted mirrored, in all combinations, and averaged.
+    block_bytes: memory for the blocks that are worked on at a time. key: what else decides on the result, by the names
+    that messages call it: weights, statistics, input, code.
+    """
+
+    volume: Volume
+    box: Box
+    cutting: Cutting
+    batch_size: int
+    num_classes: int
+    block_bytes: int
+    class_names: Sequence[str] = ()
+    class_colors: Sequence[str] = ()
+    products: Sequence[str] = ("class", "probability", "entropy")
+    probability_dtype: str = "float16"
+    tta_axes: tuple[int, ...] = ()
+    key: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """Raise UserError for products that do not exist."""
+        for product in self.products:
+            if product not in ARRAYS:
+                raise UserError(f"--products: no '{product}'; choose from {', '.join(ARRAYS)}")
+        if self.probability_dtype not in PROBABILITY_DTYPES:
+            raise UserError(
+                f"predict.probability_dtype='{self.probability_dtype}': choose from {', '.join(PROBABILITY_DTYPES)}"
+            )
+        if not self.products:
+            raise UserError(f"--products: none; choose from {', '.join(ARRAYS)}")
+
+    def views(self) -> list[View]:
+        """The lattices of windows."""
+        return self.cutting.views(self.volume.axes)
+
+    @property
+    def rows(self) -> int:
+        """Numbers that are added up for each sample: the classes' probabilities, and a variance where it is asked."""
+        return self.num_classes + ("spread" in self.products)
+
+    def layout(self) -> Layout:
+        """Shards and blocks of the output."""
+        array, views = self.volume.arrays[AMPLITUDE], self.views()
+        thick = min(array.chunk[0], self.box.shape[0])
+        deepest = max(view.lattice.window[0] for view in views)
+        per_sample = bytes_per_sample(
+            self.rows, self.num_classes, self.probability_dtype, 1 + -(-(deepest - 1) // thick), deepest / thick + 2
+        )
+        return choose_layout(self.box, array.chunk, array.shard, views, int(self.block_bytes / per_sample))
+
+    def wanted(self) -> dict[str, Any]:
+        """All that decides on the result, for the ledger."""
+        cutting, layout = self.cutting, self.layout()
+        return {
+            "--region": format_region(self.box, self.volume.axes),
+            "--blend": cutting.blend,
+            "--directions": list(cutting.directions),
+            "--products": list(self.products),
+            "--tta": list(self.tta_axes),
+            "predict.overlap": cutting.overlap,
+            "predict.batch_size": self.batch_size,
+            "predict.probability_dtype": self.probability_dtype,
+            "window": [list(cutting.window), list(cutting.padded), cutting.multiple],
+            "blocks": [list(layout.shard), list(layout.block)],
+            **self.key,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a worker did.
+
+    volume: the finished prediction; None while blocks are left. last: whether what follows a prediction is this
+    worker's to do: it finished the volume, or found it finished. blocks, left: all of them, and those that are not done
+    yet by anybody. done: those that this worker did. seconds: it took; device_share: for how much of it the device had
+    work. fetched: bytes read from storage.
+    """
+
+    volume: Volume | None
+    last: bool
+    blocks: int
+    left: int
+    done: int
+    seconds: float
+    device_share: float
+    fetched: int
+
+
 def predict_volume(
-    volume: Volume,
-    forward: Forward,
+    task: Task,
+    forwards: Sequence[Forward],
     output: str,
     *,
-    box: Box,
-    window: Shape,
-    padded_window: Shape,
-    stride: Shape,
-    batch_size: int,
-    num_classes: int,
-    class_names: Sequence[str] = (),
-    class_colors: Sequence[str] = (),
-    block_bytes: int,
-    blend: str = "linear",
-    probability_dtype: str = "float16",
-    tta_axes: Sequence[int] = (),
     attributes: Mapping[str, Any] | None = None,
+    command: str = "",
     overwrite: bool = False,
+    verify: bool = False,
+    max_blocks: int = 0,
     progress: Progress | None = None,
-) -> Volume:
-    """Predict a box of a volume into a finished volume of its own.
+    say: Callable[[str], None] = lambda line: None,
+) -> Outcome:
+    """Predict a box of a volume into a finished volume of its own, as one of the workers that were given this task.
 
-    Arrays: `pred_class` (uint8), `pred_probability` (class, *axes) and `pred_entropy` (nats), with the coordinates and
-    the trace mask of the box. Where there are no data (dead traces, samples that are not finite) the class is IGNORE
-    and the others are NaN; windows without any data are not predicted. Windows at the box's faces read beyond it.
+    Arrays: `pred_class` (uint8), `pred_probability` (class, *axes), `pred_entropy` (nats) and `pred_spread` (root of
+    the members' variance, summed over the classes), with the coordinates and the trace mask of the box. Where there are
+    no data (dead traces, samples that are not finite) the class is IGNORE and the others are NaN; windows without any
+    data are not predicted. Windows at the box's faces read beyond it. Called again after a crash, it goes on with the
+    blocks that are missing; where all are done it returns at once.
 
     Args:
-      volume, box: what is predicted, and the part of it that is wanted.
-      forward: the network, called with batches of one size; it may return before the device is done. What stands in
-        one row of a batch must not change another row's result.
-      output: URL of the new volume; it is replaced if it exists and `overwrite` is set.
-      window, stride: of the lattice, in samples; `geometry.lattice_stride` gives a stride.
-      padded_window: sides of the images; what is beyond the window is NaN.
-      batch_size, block_bytes: windows in a batch; memory for the sums and products of a block.
-      num_classes, class_names, class_colors: classes that `forward` returns, and what is stored about them.
-      blend, probability_dtype: as `geometry.blend_weights` knows it; "float16" or "float32".
-      tta_axes: axes along which windows are also predicted mirrored, in all combinations, and averaged.
-      attributes: where the prediction comes from; stored with the volume.
-      progress: called as progress(windows done, all windows).
-    Raises UserError for an unknown `blend`, and for an output that exists when `overwrite` is not given.
+      forwards: the networks, whose probabilities are averaged; called with batches of one size, each may return before
+        the device is done. What stands in one row of a batch must not change another row's result.
+      output: URL of the new volume.
+      attributes: where the prediction comes from; stored with the volume. command: stored with every block.
+      overwrite: replace a finished volume at `output`, or an unfinished one of another task.
+      verify: first look for shards that are missing or not as they were written, and do their blocks again.
+      max_blocks: stop after so many blocks; 0: all.
+      progress: called as progress(windows done, all windows). say: called with lines about what is out of the ordinary.
+    Raises UserError where something else stands at `output`, and, after all others are done, for blocks whose samples
+    cannot be read.
     """
-    lattice = Lattice(volume.shape, tuple(window), tuple(stride))
-    weights = blend_weights(window, blend)
-    products = ProductsVolume(
-        volume,
-        box,
-        output,
-        num_classes=num_classes,
-        classes={"class_names": class_names, "class_colors": class_colors},
-        dtype=probability_dtype,
-        block_bytes=block_bytes,
-        attributes=attributes or {},
-        overwrite=overwrite,
+    task.check()
+    started, fetched = time.perf_counter(), bytes_read()
+    wanted, layout = task.wanted(), task.layout()
+    blocks, queue = layout.blocks(), DeviceQueue()
+    site = Site(output, wanted, overwrite)
+    try:
+        origin = {**(attributes or {}), "task": summary_of(wanted)}
+        products = _open_products(task, site, layout, origin)
+        if verify:
+            _forget_damaged(products, blocks, say)
+        work = Work(products.ledger, layout.runs(blocks), max_blocks)
+        with queue:
+            windows = _windows(task, products, work, progress or (lambda done, total: None))
+            done = _write_blocks(_predict(windows, forwards, task, queue), products, task, command)
+        _report_failed(work, products, say)
+        left = len(blocks) - len(products.ledger.done())
+        last = not left and (site.finished or site.finish(products.finish))
+    except BaseException:
+        _leave(site)
+        raise
+    site.release()
+    volume = None if left else open_volume(site.url)
+    seconds = time.perf_counter() - started
+    return Outcome(volume, last, len(blocks), left, done, seconds, queue.share, bytes_read() - fetched)
+
+
+def _open_products(task: Task, site: Site, layout: Layout, attributes: Mapping[str, Any]) -> ProductsVolume:
+    return ProductsVolume(
+        task.volume,
+        task.box,
+        site,
+        layout,
+        products=task.products,
+        num_classes=task.num_classes,
+        classes={"class_names": task.class_names, "class_colors": task.class_colors},
+        dtype=task.probability_dtype,
+        attributes=attributes,
     )
-    with products:
-        windows = filter(_has_data, _read_ahead(volume, products.blocks, lattice, 2 * batch_size))
-        predicted = _predict(windows, forward, padded_window, batch_size, _flips(tta_axes))
-        total = sum(1 for block in products.blocks for _ in lattice.touching(block))
-        _write_blocks(predicted, products, weights, progress or (lambda done, total: None), total)
-        return products.finish()
+
+
+def _leave(site: Site) -> None:
+    """After an error: what is done stays for another start, and where nothing is, nothing stays."""
+    if site.finished or Ledger(site.store).done():
+        site.release()
+    else:
+        site.discard()
+
+
+def _forget_damaged(products: ProductsVolume, blocks: Sequence[Block], say: Callable[[str], None]) -> None:
+    for block in products.damaged(blocks):
+        say(f"damaged: {products.region(block)}; predicted again")
+        products.ledger.forget(block.number)
+
+
+def _report_failed(work: Work, products: ProductsVolume, say: Callable[[str], None]) -> None:
+    """Raise UserError where blocks could not be predicted, after a line for each."""
+    failed = {block: why for block, why in work.failed.items() if not products.ledger.has(block.number)}
+    for block, why in failed.items():
+        say(f"failed: {products.region(block)}: {why}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} blocks could not be predicted, {products.region(next(iter(failed)))} for one: "
+            f"{next(iter(failed.values()))}; what is done is kept: mend that and give the same command again"
+        )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A window that was read for a run: its lattice, place and samples (*window, NaN = no data)."""
+
+    run: Run
+    view: View
+    window: Box
+    image: np.ndarray
+
+
+def _windows(task: Task, products: ProductsVolume, work: Work, progress: Progress) -> Iterator[_Read | Run]:
+    """The windows with data of one run after another, each run after its last window."""
+    views, done = task.views(), 0
+    total = sum(view.lattice.count(_extent(products, run)) for run in work.left for view in views)
+    for run in work.runs():
+        try:
+            for read in _windows_of(run, task.volume, views, products, work):
+                done += 1
+                progress(min(done, total), total)
+                if np.isfinite(read.image).any():
+                    yield read
+        except UnreadableError as error:
+            work.fail(run, str(error))
+        yield run
+    progress(total, total)
+
+
+def _windows_of(
+    run: Run, volume: Volume, views: Sequence[View], products: ProductsVolume, work: Work
+) -> Iterator[_Read]:
+    """The windows that touch blocks of a run: in the order of their first samples, then lattice by lattice, so that
+    the order in which a block is given its windows is the same whatever the run."""
+    extent, row = _extent(products, run.blocks), None
+    reader = SlabReader(volume, hull(views, extent))
+    for row_start, number, window in heapq.merge(*(_numbered(i, view, extent) for i, view in enumerate(views))):
+        if row_start != row:
+            row = row_start
+            work.refresh(run)
+        if any(window.intersect(products.place(block)).size for block in run.blocks):
+            yield _Read(run, views[number], window, reader.read(window))
+
+
+def _numbered(number: int, view: View, extent: Box) -> Iterator[tuple[int, int, Box]]:
+    return ((window.start[0], number, window) for window in view.lattice.touching(extent))
+
+
+def _extent(products: ProductsVolume, blocks: Sequence[Block]) -> Box:
+    """The box of blocks that follow one another."""
+    return Box.between(products.place(blocks[0]).start, products.place(blocks[-1]).stop)
+
+
+def _predict(
+    windows: Iterable[_Read | Run], forwards: Sequence[Forward], task: Task, queue: DeviceQueue
+) -> Iterator[tuple[_Read | Run, np.ndarray | None]]:
+    """The windows with what is added up of them (*window, rows), and the runs where they end."""
+    members = list(itertools.product(forwards, _flips(task.tta_axes)))
+    joined: list[Members] = []
+    for (batch, number), result in queue.results(_calls(windows, members, task)):
+        reads = [item for item in batch if isinstance(item, _Read)]
+        joined = joined if number else [Members() for _ in reads]
+        for row, (read, mean) in enumerate(zip(reads, joined, strict=True)):
+            assert result is not None
+            inside = (row, *(slice(side) for side in task.cutting.window))
+            mean.add(np.flip(read.view.from_network(result[inside]), members[number][1]))
+        if number == len(members) - 1:
+            values = iter(joined)
+            for item in batch:
+                yield item, next(values).values("spread" in task.products) if isinstance(item, _Read) else None
+
+
+def _calls(
+    windows: Iterable[_Read | Run], members: Sequence[tuple[Forward, tuple[int, ...]]], task: Task
+) -> Iterator[tuple[tuple[list[_Read | Run], int], Callable[[], Any] | None]]:
+    """Batches with the number of a member and the call that has it predict them."""
+    for batch in _batches(windows, task.batch_size):
+        reads = [item for item in batch if isinstance(item, _Read)]
+        for number, (forward, flip) in enumerate(members):
+            call = functools.partial(_call, forward, reads, flip, task) if reads else None
+            yield (batch, number), call
+
+
+def _call(forward: Forward, reads: Sequence[_Read], flip: tuple[int, ...], task: Task) -> Any:
+    images = np.full((task.batch_size, *task.cutting.padded, 1), np.nan, np.float32)
+    for image, read in zip(images, reads, strict=False):
+        inside = tuple(slice(side) for side in task.cutting.window)
+        image[(*inside, 0)] = read.view.to_network(np.flip(read.image, flip))
+    return forward(images)
+
+
+def _batches(windows: Iterable[_Read | Run], size: int) -> Iterator[list[_Read | Run]]:
+    """As many windows as a batch takes, with the runs that end between them."""
+    batch: list[_Read | Run] = []
+    for item in windows:
+        batch.append(item)
+        if sum(isinstance(item, _Read) for item in batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _write_blocks(
-    predicted: Iterable[tuple["_Read", np.ndarray]],
-    products: ProductsVolume,
-    weights: np.ndarray,
-    progress: Progress,
-    total: int,
-) -> None:
-    """Sum the windows of each block, and write its products while the next one is summed."""
-    written: list[Future[None]] = []
+    predicted: Iterable[tuple[_Read | Run, np.ndarray | None]], products: ProductsVolume, task: Task, command: str
+) -> int:
+    """Sum the windows of each block, and write its products while the next one is summed; returns how many."""
+    num_views, done = len(task.views()), 0
+    writing: deque[Future[bool]] = deque()
     with ThreadPoolExecutor(1) as writer:
-        for block, group in itertools.groupby(predicted, key=lambda item: item[0].block):
-            sums = BlockSums(block, products.num_classes)
-            for read, probabilities in group:
-                sums.add(read.window, read.image, probabilities, weights)
-                progress(read.number + 1, total)
-            _wait(written)  # the products of one block at a time are in memory
-            written = [writer.submit(products.write, product) for product in products.make(sums)]
-    _wait(written)
-    progress(total, total)
+        for item, values in predicted:
+            run, passed = (item.run, item.window.start[0]) if isinstance(item, _Read) else (item, None)
+            for block in run.blocks if not run.failed or passed is not None else ():
+                ends = passed is None or products.place(block).stop[0] <= passed
+                if ends and block.number not in run.ended:
+                    run.ended.add(block.number)
+                    sums = run.sums.pop(block.number, None) or BlockSums(products.place(block), task.rows, num_views)
+                    done += sum(future.result() for future in writing)  # one block at a time is in memory
+                    writing = deque([writer.submit(products.write, block, sums, command)])
+            if isinstance(item, _Read) and values is not None:
+                _add(item, values, products, task.rows, num_views)
+        done += sum(future.result() for future in writing)
+    return done
+
+
+def _add(read: _Read, values: np.ndarray, products: ProductsVolume, rows: int, num_views: int) -> None:
+    """Add a window to the sums of the blocks that it touches."""
+    for block in read.run.blocks:
+        place = products.place(block)
+        if block.number not in read.run.ended and read.window.intersect(place).size:
+            if block.number not in read.run.sums:
+                read.run.sums[block.number] = BlockSums(place, rows, num_views)
+            read.run.sums[block.number].add(read.view, read.window, read.image, values)
 
 
 def _flips(axes: Sequence[int]) -> list[tuple[int, ...]]:
     """All combinations of axes, the empty one first."""
     return [flip for n in range(len(axes) + 1) for flip in itertools.combinations(sorted(axes), n)]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A window that has been read for a block: its running number, place and samples (*window, NaN = no data)."""
-
-    number: int
-    block: Box
-    window: Box
-    image: np.ndarray
-
-
-def _read_ahead(volume: Volume, blocks: Iterable[Box], lattice: Lattice, ahead: int) -> Iterator[_Read]:
-    """All windows that touch each block, in lattice order, with reads of `ahead` more under way."""
-    under_way: deque[Callable[[], _Read]] = deque()
-
-    def start(number: int, block: Box, window: Box) -> Callable[[], _Read]:
-        pending = volume.start_amplitude(window)
-        return lambda: _Read(number, block, window, pending())
-
-    jobs = ((block, window) for block in blocks for window in lattice.touching(block))
-    for number, (block, window) in enumerate(jobs):
-        under_way.append(start(number, block, window))
-        if len(under_way) > ahead:
-            yield under_way.popleft()()
-    while under_way:
-        yield under_way.popleft()()
-
-
-def _has_data(read: _Read) -> bool:
-    return bool(np.isfinite(read.image).any())
-
-
-def _predict(
-    windows: Iterable[_Read], forward: Forward, padded_window: Shape, batch_size: int, flips: Sequence[tuple[int, ...]]
-) -> Iterator[tuple[_Read, np.ndarray]]:
-    """The windows with their probabilities (*window, classes).
-
-    While the caller works on one batch, the device has the next.
-    """
-    windows = iter(windows)
-    previous: tuple[list[_Read], list[Any]] | None = None
-    while batch := list(itertools.islice(windows, batch_size)):
-        results = [forward(_stack(batch, padded_window, batch_size, flip)) for flip in flips]
-        if previous is not None:
-            yield from _unstack(*previous, flips)
-        previous = batch, results
-    if previous is not None:
-        yield from _unstack(*previous, flips)
-
-
-def _stack(batch: Sequence[_Read], padded_window: Shape, batch_size: int, flip: tuple[int, ...]) -> np.ndarray:
-    """Images (batch_size, *padded_window, 1) of windows mirrored along the axes `flip`; the rest is NaN."""
-    images = np.full((batch_size, *padded_window, 1), np.nan, np.float32)
-    for row, read in enumerate(batch):
-        images[(row, *(slice(side) for side in read.image.shape), 0)] = np.flip(read.image, flip)
-    return images
-
-
-def _unstack(
-    batch: Sequence[_Read], results: Sequence[Any], flips: Sequence[tuple[int, ...]]
-) -> Iterator[tuple[_Read, np.ndarray]]:
-    """Each window with the mean over `flips` of its probabilities, mirrored back."""
-    fetched = [np.asarray(result) for result in results]
-    for row, read in enumerate(batch):
-        inside = (row, *(slice(side) for side in read.image.shape))
-        mirrored = [np.flip(result[inside], flip) for result, flip in zip(fetched, flips, strict=True)]
-        yield read, mirrored[0] if len(flips) == 1 else np.stack(mirrored).mean(axis=0, dtype=np.float64)
-
-
-def _wait(futures: Iterable[Future[None]]) -> None:
-    for future in futures:
-        future.result()

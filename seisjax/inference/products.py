@@ -1,7 +1,7 @@
-"""The volume that a prediction is written to."""
+"""The volume that a prediction is written to, by any number of workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -12,125 +12,199 @@ from seisjax.conventions import (
     PRED_CLASS,
     PRED_ENTROPY,
     PRED_PROBABILITY,
+    PRED_SPREAD,
     TRACE_MASK,
 )
-from seisjax.geometry import Axis, Box, format_region, grow, tiles
+from seisjax.geometry import Axis, Box, format_region, tiles
 from seisjax.inference.blend import BlockSums, entropy, most_probable
-from seisjax.volumes import Volume, create_volume
+from seisjax.inference.blocks import Block, Layout
+from seisjax.inference.ledger import Ledger, checksums
+from seisjax.inference.site import Site
+from seisjax.volumes import Volume, create_volume, open_volume
 from seisjax.volumes.metadata import COORDINATES
+from seisjax.volumes.store import WRITE_REMEDY, storage_errors
 
+ARRAYS = {"class": PRED_CLASS, "probability": PRED_PROBABILITY, "entropy": PRED_ENTROPY, "spread": PRED_SPREAD}
+PROBABILITY_DTYPES = ("float32", "float16", "uint8")
+_STEPS = 254  # uint8 probabilities are multiples of 1/254, and 255 means that there is none
 _RECEIVER_ARRAYS = ("receiver_component", "receiver_shift", "distance")
 _RECORDING = ("start_time", "sampling_interval", "origin")  # attributes of recordings, and those of every receiver
 _OF_RECEIVERS = ("receiver_names", "receiver_components")
 Product = tuple[str, Box, np.ndarray]
 
 
-def bytes_per_sample(num_classes: int, dtype: str) -> int:
-    """Memory that one sample of a block takes: float64 sums and weights, the data mask, and the products."""
-    return 8 * (num_classes + 1) + 1 + 1 + (num_classes + 1) * np.dtype(dtype).itemsize
+def bytes_per_sample(rows: int, num_classes: int, dtype: str, open_blocks: int, slabs: float) -> float:
+    """Memory that one sample of a block takes: float64 sums and the data mask of every block that is open at a time,
+    the products, and the samples read around it, `slabs` of them."""
+    products = 1 + (num_classes + 1) * np.dtype(dtype).itemsize + 4 * rows
+    return open_blocks * (8 * rows + 1) + products + 6 * slabs
+
+
+def stored_bytes(products: Sequence[str], num_classes: int, dtype: str) -> int:
+    """Bytes of a sample's products before compression."""
+    one = _measure_dtype(dtype).itemsize
+    sizes = {"class": 1, "probability": num_classes * np.dtype(dtype).itemsize, "entropy": one, "spread": one}
+    return sum(sizes[product] for product in products)
+
+
+def _measure_dtype(dtype: str) -> np.dtype:
+    """The type of what is no probability: uint8 holds nothing between 0 and 1, and float16 stands in."""
+    return np.dtype(np.float16 if dtype == "uint8" else dtype)
 
 
 class ProductsVolume:
-    """A new volume over a box of a survey, written shard by shard.
-
-    As a context manager it leaves nothing behind after an error.
-    """
+    """A volume over a box of a survey that grows at a site, block by block."""
 
     def __init__(
         self,
         survey: Volume,
         box: Box,
-        url: str,
+        site: Site,
+        layout: Layout,
         *,
+        products: Sequence[str],
         num_classes: int,
         classes: Mapping[str, Sequence[str]],
         dtype: str,
-        block_bytes: int,
         attributes: Mapping[str, Any],
-        overwrite: bool,
     ):
-        """Create the volume with the coordinates of `box`; nobody else sees it yet.
+        """Open what stands at the site, or create it with the coordinates of `box`.
 
-        Chunks are those of the survey's amplitude; shards too, unless one needs more than `block_bytes` to be worked
-        on. `classes`: class_names and class_colors, stored with classes and probabilities.
-        Raises UserError where something stands at `url` that may not be overwritten.
+        Chunks are those of the survey's amplitude. `products`: some of ARRAYS; `classes`: class_names and
+        class_colors, stored with classes and probabilities.
         """
-        self.num_classes = num_classes
-        self._origin, self._dtype = box.start, np.dtype(dtype)
-        self._block_samples = block_bytes // bytes_per_sample(num_classes, dtype)
-        layout = survey.arrays[AMPLITUDE]
-        self._volume = create_volume(
-            url,
+        self._survey, self._box, self._layout = survey, box, layout
+        self._products, self._num_classes = tuple(products), num_classes
+        self._dtype, self._float = np.dtype(dtype), _measure_dtype(dtype)
+        self.ledger = Ledger(site.store)
+        self._site = site
+        with storage_errors(site.url, WRITE_REMEDY):
+            self.volume = open_volume(site.url) if site.finished else self._create(classes, attributes)
+
+    def _create(self, classes: Mapping[str, Sequence[str]], attributes: Mapping[str, Any]) -> Volume:
+        survey, box = self._survey, self._box
+        volume = create_volume(
+            self._site.url,
             [Axis(a.name, a.labels[part], a.unit) for a, part in zip(survey.axes, box.slices, strict=True)],
             dtype=None,
-            chunk=layout.chunk,
-            shard=grow(layout.chunk, tuple(map(min, layout.shard, box.shape)), self._block_samples),
+            chunk=survey.arrays[AMPLITUDE].chunk,
+            shard=self._layout.shard,
             kind=survey.kind,
             attributes=_recording(survey, box)
             | {"predicted_from": survey.url, "region": format_region(box, survey.axes), **attributes},
-            overwrite=overwrite,
+            staging=self._site.staging,
+            shared=True,
         )
-        try:
-            self._add_arrays(num_classes, classes)
-            for name in (TRACE_MASK, *COORDINATES, *_RECEIVER_ARRAYS):
-                if name in survey.arrays:
-                    self._copy(survey, name)
-        except BaseException:
-            self._volume.abort()
-            raise
+        self._add_arrays(volume, {key: list(values) for key, values in classes.items() if values})
+        for name in self._copied:
+            info = survey.arrays[name]
+            kept = {key: value for key, value in info.attributes.items() if key != "coordinates"}
+            volume.add_array(name, info.dtype, dimension_names=info.dimension_names, attributes=kept)
+            self._copy(volume, name)
+        return volume
 
-    def _add_arrays(self, num_classes: int, classes: Mapping[str, Sequence[str]]) -> None:
-        named = {key: list(values) for key, values in classes.items() if values}
-        names, shape = [axis.name for axis in self._volume.axes], self._volume.shape
-        self._volume.add_array(PRED_CLASS, np.uint8, fill=IGNORE, attributes=named)
-        self._volume.add_array(
-            PRED_PROBABILITY, self._dtype, dimension_names=[CLASS_AXIS, *names], shape=(num_classes, *shape),
-            attributes=named,
-        )  # fmt: skip
-        self._volume.add_array(PRED_ENTROPY, self._dtype, attributes={"units": "nat"})
-
-    def _copy(self, survey: Volume, name: str) -> None:
-        """Copy the part of a coordinate array or mask that belongs to the volume, shard by shard."""
-        info = survey.arrays[name]
-        place = {axis.name: i for i, axis in enumerate(self._volume.axes)}
-        origin = [self._origin[place[n]] for n in info.dimension_names]
-        attributes = {key: value for key, value in info.attributes.items() if key != "coordinates"}
-        self._volume.add_array(name, info.dtype, dimension_names=info.dimension_names, attributes=attributes)
-        copied = self._volume.arrays[name]
-        for tile in tiles(Box.whole(copied.shape), copied.shard):
-            self._volume.write(name, tile, survey.read(name, _shifted(tile, origin)))
+    def _add_arrays(self, volume: Volume, named: dict[str, list[str]]) -> None:
+        names, shape = [axis.name for axis in volume.axes], volume.shape
+        if "class" in self._products:
+            volume.add_array(PRED_CLASS, np.uint8, fill=IGNORE, attributes=named)
+        if "probability" in self._products:
+            scaled = self._dtype == np.uint8
+            scale = {"scale_factor": 1 / _STEPS, "missing_value": IGNORE} if scaled else {}
+            volume.add_array(
+                PRED_PROBABILITY, self._dtype, dimension_names=[CLASS_AXIS, *names], attributes=named | scale,
+                shape=(self._num_classes, *shape), fill=IGNORE if scaled else None,
+            )  # fmt: skip
+        if "entropy" in self._products:
+            volume.add_array(PRED_ENTROPY, self._float, attributes={"units": "nat"})
+        if "spread" in self._products:
+            volume.add_array(PRED_SPREAD, self._float)
 
     @property
-    def blocks(self) -> list[Box]:
-        """The blocks to be predicted, in the survey's samples: whole shards, as many as may be worked on at a time."""
-        whole, shard = Box.whole(self._volume.shape), self._volume.arrays[PRED_CLASS].shard
-        block = grow(shard, whole.shape, self._block_samples)
-        return [_shifted(tile, self._origin) for tile in tiles(whole, block)]
+    def _copied(self) -> list[str]:
+        """Arrays of the survey that the prediction has too."""
+        return [name for name in (TRACE_MASK, *COORDINATES, *_RECEIVER_ARRAYS) if name in self._survey.arrays]
 
-    def make(self, sums: BlockSums) -> Iterator[Product]:
-        """The products of a block: array, place and values of each shard."""
-        block = sums.block.relative_to(self._origin)
-        for shard in tiles(block, self._volume.arrays[PRED_CLASS].shard):
-            probabilities = sums.probabilities(_shifted(shard, self._origin))
-            yield PRED_CLASS, shard, most_probable(probabilities)
-            yield PRED_ENTROPY, shard, entropy(probabilities).astype(self._dtype)
-            every_class = Box((0, *shard.start), probabilities.shape)
-            yield PRED_PROBABILITY, every_class, probabilities.astype(self._dtype)
+    def _copy(self, volume: Volume, name: str) -> None:
+        """Copy the part of an array that belongs to the volume, shard by shard."""
+        info = volume.arrays[name]
+        place = {axis.name: i for i, axis in enumerate(volume.axes)}
+        origin = [self._box.start[place[n]] for n in info.dimension_names]
+        for tile in volume.shards(name):
+            volume.write(name, tile, self._survey.read(name, _shifted(tile, origin)))
 
-    def write(self, product: Product) -> None:
-        """Write what `make` gave; may be called from another thread."""
-        self._volume.write(*product)
+    def place(self, block: Block) -> Box:
+        """Where a block lies in the survey."""
+        return _shifted(block.box, self._box.start)
+
+    def region(self, block: Block) -> str:
+        """A block's place in coordinate labels."""
+        return format_region(self.place(block), self._survey.axes)
+
+    def write(self, block: Block, sums: BlockSums, command: str) -> bool:
+        """Write a block and its record; may be called from another thread.
+
+        Returns False where that is another worker's: it has done the block, or finished the volume.
+        """
+        with self._site.writing() as may_write:
+            if not may_write or self.ledger.has(block.number):
+                return False
+            for name, box, values in self._make(block, sums):
+                self.volume.write(name, box, values)
+            with storage_errors(self._site.url, WRITE_REMEDY):
+                self.ledger.add(block.number, self.region(block), command, self._checksums(block))
+        return True
+
+    def _make(self, block: Block, sums: BlockSums) -> Iterator[Product]:
+        """The products of a block: array, place and values, shard by shard."""
+        for box in tiles(block.box, self._layout.shard):
+            rows = sums.mean(_shifted(box, self._box.start))
+            for product in self._products:
+                yield ARRAYS[product], self._in_array(product, box), self._value(product, rows)
+
+    def _value(self, product: str, rows: np.ndarray) -> np.ndarray:
+        probabilities = rows[: self._num_classes]
+        if product == "class":
+            return most_probable(probabilities)
+        if product == "entropy":
+            return entropy(probabilities).astype(self._float)
+        if product == "spread":  # the last row is a variance
+            return np.sqrt(rows[-1]).astype(self._float)
+        if self._dtype != np.uint8:
+            return probabilities.astype(self._dtype)
+        steps = np.rint(np.clip(probabilities, 0, 1) * np.float32(_STEPS))
+        return np.where(np.isnan(steps), IGNORE, steps).astype(np.uint8)
+
+    def _in_array(self, product: str, box: Box) -> Box:
+        """Where a box of the volume lies in a product's array."""
+        return Box((0, *box.start), (self._num_classes, *box.shape)) if product == "probability" else box
+
+    def _checksums(self, block: Block) -> dict[str, str]:
+        places = (
+            (ARRAYS[product], shard)
+            for product in self._products
+            for shard in tiles(self._in_array(product, block.box), self.volume.arrays[ARRAYS[product]].shard)
+        )
+        return checksums(self.volume, places)
+
+    def damaged(self, blocks: Sequence[Block]) -> list[Block]:
+        """Blocks whose shards are not what their records say: missing, cut short or altered; coordinates are mended.
+
+        Raises UserError where the store cannot be read.
+        """
+        if self._site.finished:
+            rest, found = self.ledger.rest(), self._rest()
+            for name in {place.split(" at ")[0] for place in rest if rest[place] != found.get(place)}:
+                self._copy(self.volume, name)
+        done = (block for block in blocks if self.ledger.has(block.number))
+        return [b for b in done if (self.ledger.record(b.number) or {}).get("shards") != self._checksums(b)]
+
+    def _rest(self) -> dict[str, str]:
+        return checksums(self.volume, ((name, box) for name in self._copied for box in self.volume.shards(name)))
 
     def finish(self) -> Volume:
         """The volume, whole and seen by all."""
-        return self._volume.finish()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, exception: object, *_: object) -> None:
-        if exception is not None:
-            self._volume.abort()
+        self.ledger.finish(self._rest())
+        return self.volume.finish()
 
 
 def _recording(survey: Volume, box: Box) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Progress:
             self._bar.update(n)
         elif self._plain and time.monotonic() - self._printed >= INTERVAL:
             self._printed = time.monotonic()
-            self._print_line(f", {_clock(self._seconds_left())} left")
+            self._print_line(f", {clock(self._seconds_left())} left")
 
     def reach(self, done: int, total: int | None = None) -> None:
         """`done` units in all are done, of `total` where that is known only now."""
@@ -73,7 +73,7 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
         elif self._plain and self.done >= max(self.total, self._initial + 1):
-            self._print_line(f", took {_clock(time.monotonic() - self._started)}")
+            self._print_line(f", took {clock(time.monotonic() - self._started)}")
         self._bar, self._plain = None, False
 
     def __enter__(self) -> Self:
@@ -103,7 +103,8 @@ def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import NamedSharding
 
 from seisjax import metrics
 from seisjax.conventions import DROPOUT
@@ -34,12 +35,14 @@ class Network:
     data's units, NaN where there is no data, to float32 of the same shape, 0 where there is no data.
     vertical_position: whether the network is also told where along the window's last axis a sample lies, from -1 to 1
     (after CoordConv, Liu et al. 2018, arXiv 1807.03247): where windows are whole traces, depth is half the answer.
+    split: where devices share out windows, the layout of activations (B, *sides longer than 1, features) on them.
     """
 
     graphdef: nnx.GraphDef
     window: tuple[int, ...]
     normalization: Normalization
     vertical_position: bool = False
+    split: NamedSharding | None = None
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """Normalised images of the same shape; 0 where there is no data."""
@@ -49,8 +52,8 @@ class Network:
         """Logits (B, *window, outputs) of normalised images (B, *window, 1), as in prediction."""
         model = nnx.merge(self.graphdef, params, rest)
         model.eval()
-        y = model(self._features(images))
-        return y.reshape(len(images), *self.window, y.shape[-1])
+        y = model(self._features(images), split=self.split)
+        return y.reshape(images.shape[0], *self.window, y.shape[-1])
 
     def training_logits(
         self, params: Any, rest: Any, images: jax.Array, dropout: jax.Array
@@ -61,7 +64,7 @@ class Network:
         """
         model = nnx.merge(self.graphdef, params, rest)
         model.train()
-        logits = model.resolutions(self._features(images), rngs=nnx.Rngs(dropout=dropout))
+        logits = model.resolutions(self._features(images), rngs=nnx.Rngs(dropout=dropout), split=self.split)
         rest = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
         windows = [tuple(-(-side // 2**k) for side in self.window) for k in range(len(logits))]
         pairs = zip(logits, windows, strict=True)
@@ -69,7 +72,7 @@ class Network:
 
     def _features(self, images: jax.Array) -> jax.Array:
         sides = [side for side in self.window if side > 1]
-        x = images.reshape(len(images), *sides, images.shape[-1])
+        x = images.reshape(images.shape[0], *sides, images.shape[-1])  # len() knows no symbolic sizes
         if self.vertical_position:
             position = np.linspace(-1, 1, sides[-1], dtype=x.dtype)[:, None]
             x = jnp.concatenate([x, jnp.broadcast_to(position, (*x.shape[:-1], 1))], axis=-1)
@@ -174,12 +177,15 @@ def make_evaluate_step(
     return step
 
 
-def make_forward(network: Network) -> Callable[[Any, Any, jax.Array], jax.Array]:
-    """The function (params, rest, images) -> probabilities (B, *window, classes) float32."""
+def make_forward(network: Network) -> Callable[[Any, Any, jax.Array, jax.Array], jax.Array]:
+    """The function (params, rest, images, temperature) -> probabilities (B, *window, classes) float32.
 
-    def forward(params: Any, rest: Any, images: jax.Array) -> jax.Array:
+    The logits are divided by the temperature, a float32 scalar.
+    """
+
+    def forward(params: Any, rest: Any, images: jax.Array, temperature: jax.Array) -> jax.Array:
         logits = network.logits(params, rest, network.inputs(images))
-        return metrics.probabilities(logits)
+        return metrics.probabilities(logits.astype(jnp.float32) / temperature)
 
     return forward
 

@@ -16,21 +16,21 @@ from seisjax.volumes.staging import LEDGER
 from seisjax.volumes.statistics import StreamingStatistics
 from seisjax.volumes.store import Store
 
-_PLAN = f"{LEDGER}/plan.json"
+_PLAN = "plan.json"
 
 
 class Plan:
     """What is being made: equal for every process, and for every start of the same command."""
 
-    def __init__(self, store: Store, place: str, wanted: Mapping[str, Any]):
+    def __init__(self, store: Store, place: str, wanted: Mapping[str, Any], folder: str = LEDGER):
         """`place` is what messages call the unfinished store; `wanted` maps each option to what the command says."""
-        self._store, self._place = store, place
+        self._store, self._place, self._key = store, place, f"{folder}/{_PLAN}"
         self._wanted = json.loads(json.dumps(wanted))
         self.teams: list[int] = []  # how many processes worked on it, start by start
 
     def check(self) -> bool:
         """Whether work on this very plan has begun. Raises UserError where it is work on another one."""
-        text = self._store.read_bytes(_PLAN)
+        text = self._store.read_bytes(self._key)
         if text is None:
             return False
         found = json.loads(text)
@@ -38,7 +38,7 @@ class Plan:
             before, now = found["wanted"].get(name), self._wanted.get(name)
             if before != now:
                 raise UserError(
-                    f"{self._place}: was begun with --{name}={_short(before)}, now it is {_short(now)}; give the same "
+                    f"{self._place}: was begun with {name}={_short(before)}, now it is {_short(now)}; give the same "
                     "command again to go on, or --overwrite to start anew"
                 )
         self.teams = found["teams"]
@@ -54,11 +54,12 @@ class Plan:
                 f"{self.teams[-1]}, or wait for their end"
             )
         self.teams = [n for n in self.teams if n != num_processes] + [num_processes]
-        self._write()
+        self.write()
 
-    def _write(self) -> None:
+    def write(self) -> None:
+        """Begin: from now on `check` finds this plan."""
         text = json.dumps({"wanted": self._wanted, "teams": self.teams}, indent=1)
-        self._store.write_bytes(_PLAN, text.encode())
+        self._store.write_bytes(self._key, text.encode())
 
 
 class Ledger:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,13 @@ def write_segy(
     path: str | Path,
     template: str | Path | None = None,
     *,
+    index: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the traces of `box` as SEG-Y: the template's headers byte for byte, the array's samples.
+
+    index: of an array with an axis before the volume's (the class of probabilities), which of its parts.
 
     The template (default: the file that was ingested) lies on the volume's grid; of a survey made from several files it
     is one of them, and gives its own traces. Traces outside the box are left out, the order of the others is kept;
@@ -48,21 +51,22 @@ def write_segy(
     Raises UserError: a box that cuts the vertical axis, a template that is missing or of another grid, an output that
     exists, a write that fails; nothing is left behind then.
     """
-    path, template = Path(path), _template(volume, template)
-    _check(volume, array_name, box, path, template, overwrite)
+    path, samples = Path(path), _Samples(volume, array_name, index)
+    samples.check()
+    template = check_segy(volume, box, path, template, overwrite=overwrite)
     known = volume.attributes
     with TraceList([template], known["sampling_interval"] if known.get("interval_overruled") else None) as traces:
         vertical = volume.axes[-1].name
         options: dict[str, Any] = {"onto": volume.axes, "interval": traces.interval}  # one that is odd fits no axis
         grid = build_grid(traces, volume.attributes["header_bytes"], vertical, **options)
         source = traces.files[0]
-        target = replace(source, sample_format=_format_for(_dtype(volume, array_name), source.sample_format))
-        columns = list(tiles(box, (*volume.arrays[array_name].shard[:-1], box.stop[-1])))
+        target = replace(source, sample_format=_format_for(samples.dtype, source.sample_format))
+        columns = list(tiles(box, (*samples.shard[:-1], box.stop[-1])))
         kept = _kept_traces(volume, columns, traces, grid)
         with beside(path) as partial, partial.open("wb") as write:
             write.write(_file_header(file_header(source), target, len(kept)))
             for done, column in enumerate(columns, 1):
-                _write_column(volume, array_name, column, (traces, grid, kept), (write.fileno(), target))
+                _write_column(samples, column, (traces, grid, kept), (write.fileno(), target))
                 if progress:
                     progress(done, len(columns))
 
@@ -77,11 +81,11 @@ def _template(volume: Volume, template: str | Path | None) -> str:
     return os.fspath(template or volume.attributes.get("source_file", ""))
 
 
-def _check(volume: Volume, array_name: str, box: Box, path: Path, template: str, overwrite: bool) -> None:
-    if array_name not in volume.arrays:
-        raise UserError(f"{volume.url}: has no array '{array_name}'{nearest(array_name, volume.arrays)}")
-    if tuple(volume.arrays[array_name].dimension_names) != tuple(axis.name for axis in volume.axes):
-        raise UserError(f"{volume.url}: '{array_name}' has other axes than the survey; SEG-Y holds one value a sample")
+def check_segy(
+    volume: Volume, box: Box, path: Path, template: str | Path | None = None, *, overwrite: bool = False
+) -> str:
+    """The template that `write_segy` takes. Raises UserError where it is seen beforehand that it cannot write."""
+    template = _template(volume, template)
     vertical = volume.axes[-1]
     if box.start[-1] != 0 or box.shape[-1] != len(vertical):
         raise UserError(f"SEG-Y holds whole traces: the region must span {vertical}; leave {vertical.name} out of it")
@@ -91,6 +95,47 @@ def _check(volume: Volume, array_name: str, box: Box, path: Path, template: str,
         raise UserError(f"{template}: no such SEG-Y template; name the ingested file's place (--segy_template)")
     if path.exists() and (not overwrite or (not is_remote(template) and path.samefile(template))):
         raise UserError(f"{path}: exists; choose another path for the SEG-Y output")
+    return template
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """An array of a volume, or one part of an array with an axis before the volume's: what SEG-Y gets."""
+
+    volume: Volume
+    name: str
+    index: int | None
+
+    def check(self) -> None:
+        """Raise UserError unless there is one value for each sample of the volume."""
+        volume = self.volume
+        if self.name not in volume.arrays:
+            raise UserError(f"{volume.url}: has no array '{self.name}'{nearest(self.name, volume.arrays)}")
+        names = volume.arrays[self.name].dimension_names[self.index is not None :]
+        if tuple(names) != tuple(axis.name for axis in volume.axes):
+            raise UserError(
+                f"{volume.url}: '{self.name}' has other axes than the survey; SEG-Y holds one value a sample"
+            )
+
+    @property
+    def shard(self) -> tuple[int, ...]:
+        """Sides of its shards along the volume's axes."""
+        return self.volume.arrays[self.name].shard[self.index is not None :]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of what it stands for: float32 where it is stored with a scale."""
+        array = self.volume.arrays[self.name]
+        return np.dtype("f4") if "scale_factor" in array.attributes else array.dtype
+
+    def values(self, box: Box) -> np.ndarray:
+        """What it stands for; what is missing is 0."""
+        part = box if self.index is None else Box((self.index, *box.start), (1, *box.shape))
+        scaled = "scale_factor" in self.volume.arrays[self.name].attributes
+        values = (self.volume.read_scaled if scaled else self.volume.read)(self.name, part)
+        if values.dtype.kind == "f":
+            values[np.isnan(values)] = 0
+        return values.reshape(box.shape)
 
 
 def _kept_traces(volume: Volume, columns: Sequence[Box], traces: TraceList, grid: Grid) -> np.ndarray:
@@ -147,11 +192,7 @@ def _file_header(header: bytes, target: SegyFile, num_traces: int) -> bytes:
 
 
 def _write_column(
-    volume: Volume,
-    array_name: str,
-    column: Box,
-    source: tuple[TraceList, Grid, np.ndarray],
-    target: tuple[int, SegyFile],
+    samples: _Samples, column: Box, source: tuple[TraceList, Grid, np.ndarray], target: tuple[int, SegyFile]
 ) -> None:
     """The traces of one shard column; `source`: the template's traces, those to write; `target`: a file descriptor."""
     (traces, grid, kept), (write, layout) = source, target
@@ -159,35 +200,20 @@ def _write_column(
     place, numbers = grid.traces(cells)
     delays = traces.fields(numbers, (DELAY, DELAY_SCALAR))
     shift = grid.shifts(delays[DELAY], delays[DELAY_SCALAR])  # -1: dead, and beside the axis
-    block = _values(volume, array_name, column).reshape(cells.size, -1)
-    block[~_live(volume, cells).ravel()] = 0
-    samples = np.zeros((len(place), layout.num_samples), block.dtype)
+    block = samples.values(column).reshape(cells.size, -1)
+    block[~_live(samples.volume, cells).ravel()] = 0
+    written = np.zeros((len(place), layout.num_samples), block.dtype)
     for start in np.unique(shift[shift >= 0]):
         at = shift == start
-        samples[at] = block[place[at], start : start + layout.num_samples]
+        written[at] = block[place[at], start : start + layout.num_samples]
     records = np.empty(
         len(place), [("header", f"V{TRACE_HEADER}"), ("samples", f"V{layout.trace_bytes - TRACE_HEADER}")]
     )
     records["header"] = traces.readers[0].raw_headers(numbers).view(records.dtype["header"])[:, 0]
-    records["samples"] = _encode(samples, layout.sample_format).view(records.dtype["samples"])[:, 0]
+    records["samples"] = _encode(written, layout.sample_format).view(records.dtype["samples"])[:, 0]
     position = np.searchsorted(kept, numbers)
     for run in runs(position):
         _write_all(write, records[run].tobytes(), layout.start + int(position[run.start]) * layout.trace_bytes)
-
-
-def _dtype(volume: Volume, array_name: str) -> np.dtype:
-    """The type of what an array stands for: float32 where it is stored with a scale."""
-    array = volume.arrays[array_name]
-    return np.dtype("f4") if "scale_factor" in array.attributes else array.dtype
-
-
-def _values(volume: Volume, array_name: str, box: Box) -> np.ndarray:
-    """What the array stands for; what is missing is 0."""
-    values, attributes = volume.read(array_name, box), volume.arrays[array_name].attributes
-    if "scale_factor" not in attributes:
-        return values
-    scaled = values.astype(np.float32) * np.float32(attributes["scale_factor"])
-    return np.where(values == attributes.get("missing_value"), np.float32(0), scaled)
 
 
 def _write_all(file: int, data: bytes, offset: int) -> None:

@@ -1,8 +1,10 @@
 """A local store grows in a folder beside its final place, and is moved there once it is whole."""
 
+import contextlib
 import fcntl
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from seisjax.errors import UserError
@@ -116,15 +118,38 @@ class SharedStaging(Staging):
 
     def claim(self, name: str) -> bool:
         """Become the one that does `name`; False where another process does it. Holds until `release`."""
-        path, flags = self.folder / LEDGER / name, os.O_RDWR | os.O_CREAT
-        try:
-            claim = os.open(path, flags | os.O_EXCL, 0o666)
-        except FileExistsError:  # of a process that is at it, or was killed at it and left no lock
-            claim = os.open(path, flags, 0o666)
-        except FileNotFoundError:  # moved to its place already
+        claim = self._open_lock(name)
+        if claim is None:
+            return False
+        if not _locked(claim, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            os.close(claim)
             return False
         self._locks.append(claim)
-        return _locked(claim, fcntl.LOCK_EX | fcntl.LOCK_NB) and self.stands()
+        return self.stands()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[bool]:
+        """Keeps the folder in its place meanwhile; gives False where it is being moved, or has been."""
+        file = self._open_lock("writing")
+        try:
+            yield file is not None and _locked(file, fcntl.LOCK_SH | fcntl.LOCK_NB) and self.stands()
+        finally:
+            if file is not None:
+                os.close(file)
+
+    def settle(self) -> None:
+        """Wait until no process is `writing`, and let none from now on."""
+        file = self._open_lock("writing")
+        if file is not None:
+            self._locks.append(file)
+            _locked(file, fcntl.LOCK_EX)
+
+    def _open_lock(self, name: str) -> int | None:
+        path, flags = self.folder / LEDGER / name, os.O_RDWR | os.O_CREAT
+        try:
+            return os.open(path, flags, 0o666)
+        except FileNotFoundError:  # moved to its place already
+            return None
 
     def release(self) -> None:
         """Give up the locks; the folder is not used any more."""

@@ -144,6 +144,16 @@ class Store:
         """Replace what is under `key` in one step: readers see the old bytes or the new ones, whole."""
         self._kvstore().write(key, value).result()
 
+    def delete(self, key: str) -> None:
+        """Delete what is under `key`, if anything is."""
+        self._kvstore().write(key, None).result()
+
+    def keys(self, folder: str) -> list[str]:
+        """What lies under `folder/`, without that."""
+        prefix = f"{folder}/"
+        found = self._kvstore().list(ts.KvStore.KeyRange(prefix, f"{folder}0")).result()  # "0" follows "/"
+        return sorted(key.decode().removeprefix(prefix) for key in found)
+
     def write_first(self, key: str, value: bytes) -> bool:
         """Write under `key` if nothing is there; of several processes that try, exactly one is told True."""
         kvstore = self._kvstore()

@@ -115,6 +115,11 @@ class Volume:
         return self.attributes["kind"]
 
     @property
+    def place(self) -> str:
+        """URL of the folder that holds its arrays: the volume's own, or that in which an unfinished one grows."""
+        return self._store.url
+
+    @property
     def statistics(self) -> ArrayStatistics | None:
         """Statistics of the amplitude as its writer set them; None where it did not."""
         return ArrayStatistics.from_attributes(self.arrays[AMPLITUDE].attributes) if AMPLITUDE in self.arrays else None
@@ -187,6 +192,10 @@ class Volume:
         with storage_errors(self._where(name), READ_REMEDY):
             reading = begin()
         return lambda: samples_of(self._where(name), reading, begin)
+
+    def read_scaled(self, name: str, box: Box) -> np.ndarray:
+        """What the samples of an array in `box` stand for, float32, NaN where missing; see `read_amplitude`."""
+        return _decode(self.read(name, box), self._info(name).attributes)
 
     def read_padded(self, name: str, box: Box, fill: Any) -> np.ndarray:
         """The samples of an array in `box`; `fill` where it reaches past the array."""
@@ -383,6 +392,12 @@ class Volume:
                 self._counters[name].count(box, values)
         with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
             self._handle(name)[box.slices].write(values).result()
+
+    def stored_shard(self, name: str, box: Box) -> bytes | None:
+        """The bytes in which the store keeps a shard; None where it has none, for every sample is the fill value."""
+        place = "/".join(str(a // s) for a, s in zip(box.start, self._info(name).shard, strict=True))
+        with storage_errors(self._where(name), READ_REMEDY):
+            return self._store.read_bytes(f"{name}/c/{place}")
 
     def chunk_counts(self, name: str, box: Box) -> np.ndarray:
         """Class counts (chunks along each axis ..., classes) of the labels written to `box`, made of whole chunks."""

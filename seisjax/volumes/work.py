@@ -36,7 +36,7 @@ class SharedWork:
         place = str(self.staging.folder) if self.staging else output
         self.store = Store(place)
         self.mine = False  # begun by this process
-        plan = Plan(self.store, place, wanted)
+        plan = Plan(self.store, place, {f"--{flag}": value for flag, value in wanted.items()})
         with storage_errors(place, WRITE_REMEDY):
             try:
                 self._begin(plan, overwrite)

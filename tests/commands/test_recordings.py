@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 
 from seisjax.checkpoint import Checkpoints
-from seisjax.commands.predict import Prediction, plan_prediction, predict
+from seisjax.commands.predict import plan_prediction, predict
+from seisjax.commands.predictor import Prediction
 from seisjax.commands.train import train
 from seisjax.config import Experiment
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.training import workdir as folder
 from seisjax.volumes import StreamingStatistics, Volume, create_volume, open_volume
+
+pytestmark = pytest.mark.quick_compiler
 
 START = "2020-01-02T03:04:05.000000Z"
 

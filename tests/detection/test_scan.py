@@ -15,8 +15,11 @@ SOURCE = np.array([4.3e5 + 800.0, 6.5e6 + 900.0, 1700.0])
 NAMES = {"class_names": ["noise", "event"]}
 
 
-def write_predictions(url, probability, interval, places=None, first=0.0, attributes=None):
-    """Probabilities (class, [example,] receiver, sample) as predict.py writes them."""
+COMPACT = {"scale_factor": 1 / 254, "missing_value": 255}
+
+
+def write_predictions(url, probability, interval, places=None, first=0.0, attributes=None, compact=False):
+    """Probabilities (class, [example,] receiver, sample) as predict.py writes them, `compact`: in bytes."""
     *examples, receivers, samples = probability.shape[1:]
     axes = [Axis("example", np.arange(7, 7 + n)) for n in examples]
     axes += [Axis("receiver", np.arange(receivers)), Axis("time", first + np.arange(samples) * interval * 1e3, "ms")]
@@ -24,7 +27,10 @@ def write_predictions(url, probability, interval, places=None, first=0.0, attrib
     with create_volume(url, axes, dtype=None, kind=kind, attributes=attributes or {}) as volume:
         names = ["class", *(axis.name for axis in axes)]
         values = probability.astype(np.float16)
-        volume.add_array("pred_probability", dimension_names=names, values=values, attributes=NAMES)
+        if compact:
+            values = np.where(np.isnan(probability), 255, np.round(254 * probability)).astype(np.uint8)
+        attributes = NAMES | (COMPACT if compact else {})
+        volume.add_array("pred_probability", dimension_names=names, values=values, attributes=attributes)
         for name, column in zip("xyz", () if places is None else places.T, strict=False):
             volume.add_array(f"receiver_{name}", dimension_names=["receiver"], values=column)
     return open_volume(url)
@@ -65,6 +71,17 @@ def test_without_places_too(recording):
         parts = scan_recording(predictions, Picking(), Association(), None, stretch)
         found = [one.event.first_arrival for part in parts for one in part]
         assert found == pytest.approx([p.time.min() for p in picks], abs=0.05)
+
+
+def test_probabilities_in_bytes_are_read_as_what_they_stand_for(make, places, locator, tmp_path):
+    (picks,) = make.event_picks(places, SOURCE, 0.4)
+    probability = make.probabilities(picks, len(places), 500)
+    probability[:, 5] = np.nan
+    predictions = Predictions(write_predictions(tmp_path / "p.zarr", probability, make.interval, places, compact=True))
+    np.testing.assert_allclose(predictions.read(0, 500), probability[1:], atol=0.5 / 254)
+    ((found,),) = scan_recording(predictions, Picking(), Association(), locator)
+    assert found.event.first_arrival == pytest.approx(picks.time.min(), abs=0.01)
+    assert found.event.num_receivers == 119
 
 
 def test_panels_are_searched_one_by_one(make, places, locator, tmp_path):

@@ -1,5 +1,6 @@
 """Prediction: exact where it must be, whatever the block, the region, the batch."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -15,15 +16,16 @@ from hypothesis import strategies as st
 
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
-from seisjax.inference import predict_volume
-from seisjax.inference.products import bytes_per_sample
+from seisjax.inference import Cutting, Task, predict_volume
 from seisjax.models.unet import UNet
 from seisjax.volumes import create_volume, open_volume
 
 SHAPE = (13, 14, 22)
-WINDOW, STRIDE = (6, 8, 10), (4, 4, 6)
+WINDOW = (6, 8, 10)
 CHUNK = (4, 4, 8)
 NAMES = ("inline", "crossline", "time")
+CUTTING = [field.name for field in dataclasses.fields(Cutting)]
+TASK = [field.name for field in dataclasses.fields(Task)]
 _numbers = itertools.count()
 
 
@@ -59,17 +61,23 @@ def forward(images):
 
 
 def predict(volume, forward: Callable[[np.ndarray], Any] = forward, output: str = "", **changes: Any):
-    options = {
-        "box": Box.whole(volume.shape),
-        "window": WINDOW,
-        "padded_window": (8, 8, 12),
-        "stride": STRIDE,
-        "batch_size": 3,
-        "num_classes": 2,
-        "block_bytes": 2**30,
-        "probability_dtype": "float32",
-    }
-    return predict_volume(volume, forward, output or new_url(), **(options | changes))
+    """The outcome of a prediction; `changes`: of the cutting, the task, and what predict_volume takes."""
+    cutting = {"window": WINDOW, "padded": (8, 8, 12), "multiple": 2, "overlap": 0.4}
+    task = {"box": Box.whole(volume.shape), "batch_size": 3, "num_classes": 2, "block_bytes": 2**30}
+    task["probability_dtype"] = "float32"
+    cutting |= {name: changes.pop(name) for name in CUTTING if name in changes}
+    task |= {name: changes.pop(name) for name in TASK if name in changes}
+    forwards = changes.pop("forwards", [forward])
+    return predict_volume(
+        Task(volume=volume, cutting=Cutting(**cutting), **task), forwards, output or new_url(), **changes
+    )
+
+
+def predicted(*arguments: Any, **options: Any):
+    """The finished volume of a prediction."""
+    outcome = predict(*arguments, **options)
+    assert outcome.volume is not None
+    return outcome.volume
 
 
 def contents(volume) -> dict[str, np.ndarray]:
@@ -89,7 +97,7 @@ def volume(values):
 
 @pytest.fixture(scope="module")
 def whole(volume):
-    return contents(predict(volume))
+    return contents(predicted(volume))
 
 
 def test_equals_a_direct_sum_over_the_lattice(values, whole):
@@ -98,7 +106,7 @@ def test_equals_a_direct_sum_over_the_lattice(values, whole):
     weight = profile[0][:, None, None] * profile[1][:, None] * profile[2]
     big = np.full((40, 40, 40), np.nan, np.float32)
     big[tuple(slice(n) for n in SHAPE)] = values
-    for start in itertools.product(range(0, 9, 4), range(0, 9, 4), range(0, 13, 6)):
+    for start in itertools.product(range(0, 9, 2), (0, 4, 6), range(0, 13, 6)):
         place = tuple(slice(a, a + n) for a, n in zip(start, WINDOW, strict=True))
         image = np.full((8, 8, 12, 1), np.nan, np.float32)
         image[:6, :8, :10, 0] = big[place]
@@ -114,19 +122,19 @@ def test_equals_a_direct_sum_over_the_lattice(values, whole):
 
 @pytest.mark.parametrize("samples", [1, 300, 1000, 2000])
 def test_every_block_size_gives_the_same_bits(volume, whole, samples):
-    result = contents(predict(volume, block_bytes=samples * bytes_per_sample(2, "float32")))
+    result = contents(predicted(volume, block_bytes=samples * 130))
     for name in whole:
         np.testing.assert_array_equal(result[name], whole[name])
 
 
 def test_another_batch_size_gives_the_same_but_for_rounding(volume, whole):
-    result = contents(predict(volume, batch_size=7))
+    result = contents(predicted(volume, batch_size=7))
     np.testing.assert_allclose(result["pred_probability"], whole["pred_probability"], atol=1e-6)
 
 
 @pytest.mark.parametrize("box", [Box((3, 5, 7), (9, 4, 13)), Box((12, 0, 0), (1, 14, 22)), Box((0, 0, 21), (13, 1, 1))])
 def test_a_region_equals_its_part_of_the_whole(volume, whole, box):
-    output = predict(volume, box=box, block_bytes=5000)
+    output = predicted(volume, box=box, block_bytes=5000)
     result = contents(output)
     np.testing.assert_array_equal(result["pred_class"], whole["pred_class"][box.slices])
     np.testing.assert_array_equal(result["pred_probability"], whole["pred_probability"][(slice(None), *box.slices)])
@@ -143,11 +151,11 @@ def test_sections_by_a_network_give_the_same_bits(volume):
     def network(images):
         return jax.nn.softmax(nnx.merge(graphdef, state)(jnp.nan_to_num(images[:, 0])))[:, None]
 
-    section: dict[str, Any] = {"window": (1, 7, 11), "padded_window": (1, 8, 12), "stride": (1, 4, 6)}
-    whole = contents(predict(volume, network, **section))
+    section: dict[str, Any] = {"window": (1, 7, 11), "padded": (1, 8, 12)}
+    whole = contents(predicted(volume, network, **section))
     part = Box((2, 3, 1), (6, 8, 20))
-    blocks = contents(predict(volume, network, **section, block_bytes=1))
-    region = contents(predict(volume, network, **section, box=part, block_bytes=1))
+    blocks = contents(predicted(volume, network, **section, block_bytes=1))
+    region = contents(predicted(volume, network, **section, box=part, block_bytes=1))
     for name, values in whole.items():
         np.testing.assert_array_equal(blocks[name], values)
         np.testing.assert_array_equal(region[name], values[(..., *part.slices)])
@@ -160,16 +168,16 @@ def test_a_constant_output_stays_as_it_is(data, ndim, constant):
         return tuple(data.draw(st.tuples(*[st.integers(low, high)] * ndim)))
 
     shape, window = sides(1, 9), sides(1, 7)
-    stride = tuple(data.draw(st.integers(1, w)) for w in window)
     dtype = data.draw(st.sampled_from(["float16", "float32"]))
     flips = data.draw(st.sets(st.integers(0, ndim - 1)))
     volume = survey(np.ones(shape, np.float32), chunk=(4,) * ndim)
-    output = predict(
+    output = predicted(
         volume,
         lambda images: np.full((*images.shape[:-1], 2), constant, np.float32),
         window=window,
-        padded_window=window,
-        stride=stride,
+        padded=window,
+        overlap=data.draw(st.sampled_from([0.0, 0.3, 0.5, 0.8])),
+        multiple=data.draw(st.integers(1, 3)),
         block_bytes=data.draw(st.sampled_from([1, 10**6])),
         blend=data.draw(st.sampled_from(["linear", "uniform"])),
         probability_dtype=dtype,
@@ -191,7 +199,7 @@ def test_where_there_are_no_data_nothing_is_predicted(values):
         return forward(images)
 
     box = Box((0, 0, 0), (13, 14, 12))
-    output = predict(volume, spy, box=box)
+    output = predicted(volume, spy, box=box)
     result = contents(output)
     dead = ~np.broadcast_to(live[..., None], SHAPE) | ~np.isfinite(values)
     dead = dead[box.slices]
@@ -213,7 +221,7 @@ def test_windows_without_data_are_left_out():
         calls.append(np.isfinite(images).any(axis=(1, 2, 3, 4)).sum())
         return np.full((*images.shape[:-1], 2), 0.5, np.float32)
 
-    output = predict(survey(values), count, window=(4, 4, 8), padded_window=(4, 4, 8), stride=(4, 4, 8), batch_size=1)
+    output = predicted(survey(values), count, window=(4, 4, 8), padded=(4, 4, 8), overlap=0, batch_size=1)
     assert calls == [1, 1]
     assert (contents(output)["pred_class"][:, 8:] == 255).all()
 
@@ -221,15 +229,15 @@ def test_windows_without_data_are_left_out():
 def test_mirrored_windows_are_averaged(volume, values, whole):
     flipped = survey(values[:, ::-1].copy())
     # Stride and window fit the axis, so that the mirrored volume has the mirrored lattice.
-    lattice: dict[str, Any] = {"window": (6, 14, 10), "padded_window": (8, 16, 12), "stride": (4, 14, 6)}
-    plain, mirrored = (contents(predict(v, **lattice))["pred_probability"] for v in (volume, flipped))
-    both = contents(predict(volume, **lattice, tta_axes=(1,)))["pred_probability"]
+    lattice: dict[str, Any] = {"window": (6, 14, 10), "padded": (8, 16, 12)}
+    plain, mirrored = (contents(predicted(v, **lattice))["pred_probability"] for v in (volume, flipped))
+    both = contents(predicted(volume, **lattice, tta_axes=(1,)))["pred_probability"]
     np.testing.assert_allclose(both, (plain + mirrored[:, :, ::-1]) / 2, atol=1e-6)
 
 
 def test_what_the_output_remembers(volume, tmp_path):
     progress = []
-    output = predict(
+    output = predicted(
         volume,
         output=str(tmp_path / "prediction"),
         box=Box((0, 0, 0), (4, 4, 8)),
@@ -239,7 +247,7 @@ def test_what_the_output_remembers(volume, tmp_path):
         probability_dtype="float16",
         progress=lambda done, total: progress.append((done, total)),
     )
-    assert progress == [(1, 2), (2, 2), (2, 2)]
+    assert progress == [(1, 4), (2, 4), (3, 4), (4, 4), (4, 4)]
     again = open_volume(output.url)
     shown = xr.open_zarr(output.url)
     assert shown.pred_probability.dims == ("class", *NAMES)
@@ -252,12 +260,22 @@ def test_what_the_output_remembers(volume, tmp_path):
     assert again.arrays["pred_probability"].dimension_names == ("class", *NAMES)
 
 
-def test_an_output_that_exists_stays(volume, tmp_path):
-    url = str(tmp_path / "prediction")
-    predict(volume, output=url)
-    with pytest.raises(UserError, match="exists"):
-        predict(volume, output=url)
-    predict(volume, output=url, overwrite=True, box=Box((0, 0, 0), (1, 1, 1)))
+def test_what_stands_is_kept_and_another_task_refused_by_name(volume, tmp_path):
+    url, part = str(tmp_path / "prediction"), Box((0, 0, 0), (1, 1, 1))
+    predicted(volume, output=url)
+    before = (tmp_path / "prediction" / "zarr.json").read_bytes()
+    again = predict(volume, output=url)
+    assert (again.done, again.left, again.last) == (0, 0, True)
+    for changes, difference in (
+        ({"box": part}, r"--region=inline:100-124,.* now it is inline:100-100"),
+        ({"blend": "uniform"}, "--blend=linear, now it is uniform"),
+        ({"key": {"weights": "abc"}}, "weights=null, now it is abc"),
+        ({"key": {"statistics": {"mean": 1.0}}}, "statistics=null"),
+    ):
+        with pytest.raises(UserError, match=difference):
+            predict(volume, output=url, **changes)
+    assert (tmp_path / "prediction" / "zarr.json").read_bytes() == before
+    predicted(volume, output=url, overwrite=True, box=part)
     assert open_volume(url).shape == (1, 1, 1)
 
 
@@ -266,5 +284,5 @@ def test_a_failure_leaves_nothing(volume, tmp_path):
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        predict(volume, fail, output=str(tmp_path / "prediction"))
+        predicted(volume, fail, output=str(tmp_path / "prediction"))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+"""The blocks in which a prediction is made: how large they are, and in what runs they follow one another."""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from seisjax.geometry import Box, Shape, grow, round_up, tiles
+from seisjax.inference.views import View
+
+# Blocks of a run follow one another along the first axis, and hand on the windows that reach into the next.
+_RUN = 16
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of whole shards of the output: its number, and its place in the output."""
+
+    number: int
+    box: Box
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shards and blocks over an output of this shape."""
+
+    shape: Shape
+    shard: Shape
+    block: Shape
+
+    def blocks(self) -> list[Block]:
+        """All blocks, those along the first axis one after the other."""
+        boxes = sorted(tiles(Box.whole(self.shape), self.block), key=lambda box: (box.start[1:], box.start[0]))
+        return [Block(number, box) for number, box in enumerate(boxes)]
+
+    def runs(self, blocks: Sequence[Block]) -> list[list[Block]]:
+        """The blocks in runs along the first axis."""
+        columns = itertools.groupby(blocks, key=lambda block: block.box.start[1:])
+        return [run for _, column in columns for run in _parted(list(column))]
+
+
+def _parted(column: list[Block]) -> Iterator[list[Block]]:
+    """Runs of nearly equal length: a short one at the end would read its neighbourhood for little."""
+    count = -(-len(column) // _RUN)
+    length = -(-len(column) // count)
+    return (column[i : i + length] for i in range(0, len(column), length))
+
+
+def choose_layout(box: Box, chunk: Shape, shard: Shape, views: Sequence[View], samples: int) -> Layout:
+    """Blocks of at most so many samples, one chunk thick along the first axis, for which the least is read twice.
+
+    chunk, shard: those of the survey; a shard that is larger than a block may be is made smaller.
+    """
+    extent = box.shape
+    shard = grow(chunk, (chunk[0], *map(min, shard[1:], extent[1:])), samples)
+    reach = [max(view.lattice.window[i] - view.lattice.stride[i] for view in views) for i in range(len(extent))]
+    room = samples // min(shard[0], extent[0])
+
+    def read_again(sides: Sequence[int]) -> float:
+        """Samples read for one of the block, across the axes above the first."""
+        along = zip(sides, extent[1:], reach[1:], strict=True)
+        return math.prod(1.0 if side >= n else (side + 2 * r) / side for side, n, r in along)
+
+    choices = (_sides(n, s) for n, s in zip(extent[1:], shard[1:], strict=True))
+    best = min(
+        (sides for sides in itertools.product(*choices) if math.prod(map(min, sides, extent[1:])) <= room),
+        key=lambda sides: (read_again(sides), [-side for side in reversed(sides)]),
+        default=shard[1:],
+    )
+    return Layout(extent, shard, (shard[0], *best))
+
+
+def _sides(extent: int, shard: int) -> list[int]:
+    """Sides of whole shards to choose from: the longest, and fewer than a hundred below it."""
+    sides = range(shard, round_up(extent, shard) + 1, shard)
+    return [*sides[:: max(len(sides) // 64, 1)], sides[-1]]

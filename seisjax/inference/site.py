@@ -1,0 +1,108 @@
+"""The place where a prediction grows, shared by workers that come, are killed, and go on."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from seisjax.errors import UserError
+from seisjax.inference.ledger import FOLDER, Ledger
+from seisjax.volumes.creating import check_free
+from seisjax.volumes.ledger import Plan
+from seisjax.volumes.staging import SharedStaging
+from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, storage_errors
+
+_LOOK = 0.2  # s between two looks at whether the worker that finishes has done so
+
+
+class Site:
+    """A new place, what another worker began there, or a finished prediction of the same.
+
+    A local volume grows in `NAME.partial` beside its place and is moved there when it is whole; elsewhere it grows in
+    place, and is none before its last document is written.
+    url: as volumes are named. finished: whether the whole volume stands there. staging: the folder it grows in.
+    """
+
+    def __init__(self, url: str, wanted: Mapping[str, Any], overwrite: bool):
+        """`wanted`: all that decides on the result, by the names that messages call it; equal for every worker.
+
+        Raises UserError, which names the difference, where something else is or was being predicted; with `overwrite`
+        a finished volume is replaced in the end, and what others left unfinished now.
+        """
+        path = local_path(url)
+        self.url = str(path or url)
+        self.staging: SharedStaging | None = None
+        self.store = Store(self.url)
+        with storage_errors(self.url, READ_REMEDY):
+            self.finished = not overwrite and self._is_finished(wanted)
+        if self.finished:
+            return
+        check_free(self.url, overwrite)
+        if path:
+            self.staging = SharedStaging(path, replace=overwrite)
+            self.store = Store(str(self.staging.folder))
+        try:
+            with storage_errors(self.url, WRITE_REMEDY):
+                self._begin(wanted, overwrite)
+        except BaseException:
+            self.release()
+            raise
+
+    def _is_finished(self, wanted: Mapping[str, Any]) -> bool:
+        if self.store.read_json("zarr.json") is None:
+            return False
+        return Plan(self.store, self.url, wanted, FOLDER).check()
+
+    def _begin(self, wanted: Mapping[str, Any], overwrite: bool) -> None:
+        alone = bool(self.staging and self.staging.alone)
+        plan = Plan(self.store, str(self.staging.folder if self.staging else self.url), wanted, FOLDER)
+        try:
+            begun = plan.check()
+        except UserError:
+            if not overwrite or (self.staging and not alone):
+                raise
+            begun = False
+        if begun and alone:
+            Ledger(self.store).forget_hints()
+        if not begun:
+            if self.staging and not alone:
+                raise UserError(f"{self.url}: another worker has just given up on it; start the command again")
+            (self.staging or self.store).clear()
+            plan.write()
+        if self.staging:
+            self.staging.share()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[bool]:
+        """Keeps the volume in its place meanwhile; gives False where another worker finishes it, or has."""
+        if self.staging is None:
+            yield True
+        else:
+            with self.staging.writing() as may_write:
+                yield may_write
+
+    def finish(self, finish: Callable[[], Any]) -> bool:
+        """Call `finish`, which makes the volume whole, unless another worker does; return when it stands in its place.
+
+        Where that worker is killed, this one takes over. Returns whether this one did it.
+        """
+        if self.staging is None:  # all write the same
+            finish()
+            return True
+        while self.staging.stands():
+            if self.staging.claim("finish"):
+                self.staging.settle()
+                finish()
+                return True
+            time.sleep(_LOOK)
+        return False
+
+    def release(self) -> None:
+        """Leave: others may go on."""
+        if self.staging:
+            self.staging.release()
+
+    def discard(self) -> None:
+        """Leave, and take away what was made where this worker began it and no other is there."""
+        if self.staging:
+            self.staging.discard()

@@ -1,0 +1,74 @@
+"""Which blocks a worker predicts, and in what order."""
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from seisjax.inference.blend import BlockSums
+from seisjax.inference.blocks import Block
+from seisjax.inference.ledger import Ledger
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Run:
+    """Blocks that follow one another along the first axis and are not done yet, and their sums as far as they are."""
+
+    blocks: list[Block]
+    sums: dict[int, BlockSums] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)  # blocks that were handed over to be written
+    failed: bool = False
+
+
+class Work:
+    """A worker's way through the blocks: whole runs in an order of its own that nobody else has begun, then one by one
+    what is left by those who have, for they may be gone."""
+
+    def __init__(self, ledger: Ledger, runs: Sequence[Sequence[Block]], max_blocks: int):
+        self.failed: dict[Block, str] = {}  # and why
+        self._ledger = ledger
+        done = ledger.done()
+        left = [[block for block in run if block.number not in done] for run in runs]
+        self.left = [run for run in left if run]
+        self._room = max_blocks or sum(map(len, self.left))
+        self._taken: set[int] = set()
+
+    def runs(self) -> Iterator[Run]:
+        """What is to be predicted next, until all blocks are done or were taken by this worker."""
+        for run in _shuffled(self.left):
+            if self._ledger.begin(run[0].number):
+                yield from self._take(run)
+        while self._room and (left := self._not_taken()):
+            for block in _shuffled(left):
+                yield from self._take([block])
+
+    def _not_taken(self) -> list[Block]:
+        known = self._ledger.done() | self._taken
+        return [block for block in itertools.chain(*self.left) if block.number not in known]
+
+    def _take(self, blocks: Sequence[Block]) -> Iterator[Run]:
+        blocks = [block for block in blocks if not self._ledger.has(block.number)][: self._room]
+        self._room -= len(blocks)
+        self._taken |= {block.number for block in blocks}
+        if blocks:
+            yield Run(blocks)
+
+    def refresh(self, run: Run) -> None:
+        """Leave out what other workers have done meanwhile."""
+        run.blocks = [block for block in run.blocks if not self._ledger.has(block.number)]
+
+    def fail(self, run: Run, reason: str) -> None:
+        """Samples of a run could not be read: its blocks are tried one by one, then given up."""
+        run.failed = True
+        if len(run.blocks) == 1:
+            self.failed[run.blocks[0]] = reason
+            return
+        self._taken -= {block.number for block in run.blocks} - run.ended
+        self._room += len(run.blocks)
+
+
+def _shuffled(values: Sequence[T]) -> list[T]:
+    return random.SystemRandom().sample(values, len(values))
