@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from seisjax import distributed, together
+from seisjax.calibration import effect, found_temperature
+from seisjax.commands.calibrate import SplitPasses
 from seisjax.commands.detect import score_lines
 from seisjax.commands.load import load
-from seisjax.commands.scoring import draw_panels, rounded, run_evaluation
+from seisjax.commands.scoring import check_split, draw_panels, rounded, run_evaluation
 from seisjax.errors import UserError
 from seisjax.files import write_json
 from seisjax.training import workdir as folder
@@ -17,12 +19,15 @@ from seisjax.watchdog import Watchdog
 def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
     """Score a run on a split, write `evaluation_<split>.json` and a figure; returns a table and a summary line.
 
+    Where a temperature was fitted for the checkpoint, also say what that does on this split.
+
     In a run of several processes each calls it, and process 0 writes.
     """
+    if "," in checkpoint:
+        raise UserError(f"--checkpoint={checkpoint}: launch/evaluate.py scores one checkpoint; name one")
     run = load(workdir, checkpoint)
     config, survey = run.config, run.survey
-    if split not in survey.regions:
-        raise UserError(f"--split={split}: data.{split} is empty in this run; choose {', '.join(survey.regions)}")
+    check_split(survey, split)
     segmenter = dataclasses.replace(
         run.segmenter,
         evaluate_step=together.compiled_together(run.segmenter.evaluate_step, "the evaluation step"),
@@ -39,6 +44,10 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
             events=True,
             progress=lambda done, total: watchdog.alive(f"split '{split}', window {done} of {total}"),
         )
+        temperature = together.of_main(found_temperature(workdir, [run.step]))
+        if temperature is not None and result["loss"] is not None:
+            calibrated = effect(temperature, SplitPasses(run, split, watchdog.alive))
+            result["calibration"] = calibrated.scores()
     result["checkpoint"] = run.step
     path = workdir / f"evaluation_{split}.json"
     if distributed.is_main():
@@ -49,6 +58,8 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
     lines = [_score_table(result)]
     if "events" in result:
         lines.append(score_lines(result))
+    if "calibration" in result:
+        lines.append(f"calibrated: temperature {temperature:.4g}: {calibrated}")
     return "\n".join([*lines, f"{split}: {result['num_windows']} windows, checkpoint {run.step}, written to {path}"])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -14,7 +15,8 @@ from seisjax.baselines import make_baselines
 from seisjax.commands.event_scores import event_scorer
 from seisjax.config import Experiment
 from seisjax.conventions import IGNORE, VERTICAL_AXES
-from seisjax.data import GridWindows, evaluation_batches
+from seisjax.data import GridWindows, WindowSource, evaluation_batches
+from seisjax.errors import UserError
 from seisjax.evaluation import evaluate_baselines, evaluate_batches
 from seisjax.experiment import Segmenter, Survey, num_classes, space_axis, split_source
 from seisjax.geometry import Box
@@ -40,15 +42,7 @@ def run_evaluation(
     known, also score the events that are found in them. `progress`: called now and then with the windows done and their
     number. All processes of a run must call this, and get the same.
     """
-    source = split_source(config, survey, split)
-    batches = evaluation_batches(
-        source,
-        batch_size=config.evaluate.batch_size or config.data.batch_size,
-        mesh=segmenter.mesh,
-        space_dim=space_axis(config, survey) + 1,
-        num_threads=config.data.num_threads,
-        prefetch=config.data.prefetch,
-    )
+    source, batches = split_batches(config, survey, segmenter.mesh, split)
     params = averaged(state)
     shown: list[dict[str, np.ndarray]] = []
     scorer = event_scorer(config, survey, split) if events else None
@@ -87,6 +81,28 @@ def run_evaluation(
             predictors, windows, num_classes=common["num_classes"], trace_length=length
         )
     return scores, shown[0]
+
+
+def check_split(survey: Survey, split: str) -> None:
+    """Raise UserError where the run has no such split."""
+    if split not in survey.regions:
+        raise UserError(f"--split={split}: data.{split} is empty in this run; choose {', '.join(survey.regions)}")
+
+
+def split_batches(
+    config: Experiment, survey: Survey, mesh: Mesh, split: str
+) -> tuple[WindowSource, grain.DatasetIterator]:
+    """The windows that tile a split, each once, and the iterator over global batches of them; call its `close()`."""
+    source = split_source(config, survey, split)
+    batches = evaluation_batches(
+        source,
+        batch_size=config.evaluate.batch_size or config.data.batch_size,
+        mesh=mesh,
+        space_dim=space_axis(config, survey) + 1,
+        num_threads=config.data.num_threads,
+        prefetch=config.data.prefetch,
+    )
+    return source, batches
 
 
 def _label_windows(
