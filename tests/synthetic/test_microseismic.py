@@ -94,6 +94,17 @@ def test_ratios_are_drawn_log_uniformly_and_some_panels_hold_noise_alone(generat
         assert panel.event.present or panel.event.snr == 0
 
 
+@pytest.mark.quick_compiler
+def test_an_event_that_most_receivers_miss_is_none():
+    """Whose median P amplitude is 0, so that no factor brings it to a signal-to-noise ratio."""
+    far = receivers(ReceiverArray(lines=2, stations=6, station_spacing=5000.0))
+    parameters = replace(TINY, num_samples=150, first_arrival=(0.1, 0.3), noise_only=0.0, traces=Traces(dead=0.0))
+    panel = jax.tree.map(np.asarray, jax.jit(microseismic.panel_generator(parameters, far))(0, 0))
+    assert np.isfinite(panel.amplitude).all()
+    assert not panel.labels.any()
+    assert (bool(panel.event.present), float(panel.event.snr)) == (False, 0.0)
+
+
 def test_labels_cover_the_arrivals_from_their_onset(records):
     time = np.arange(BOTH.num_samples) * BOTH.sampling_interval
     for record in records:
