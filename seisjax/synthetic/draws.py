@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from seisjax.synthetic.parameters import Range
+from seisjax.synthetic.checks import Range
 
 
 def draw(key: jax.Array, *ranges: Range) -> jax.Array:

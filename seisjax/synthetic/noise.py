@@ -13,8 +13,9 @@ import numpy as np
 
 from seisjax.errors import UserError
 from seisjax.synthetic import recorded
+from seisjax.synthetic.checks import Range
 from seisjax.synthetic.draws import draw
-from seisjax.synthetic.parameters import Noise, Range
+from seisjax.synthetic.parameters import Noise
 from seisjax.synthetic.phasors import phasor
 from seisjax.synthetic.source import PADDING, fast_length
 

@@ -4,13 +4,11 @@ A `Range` (low, high) is drawn uniformly unless it says otherwise; (a, a) fixes 
 own: wide enough to train on, close to a permanent seabed array. Axes: x north, y east, z down from the sea surface.
 """
 
-import math
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
-from seisjax.errors import UserError, nearest
-
-Range = tuple[float, float]
+from seisjax.errors import nearest
+from seisjax.synthetic.checks import Range, check_ranges, require
 
 COMPONENTS = ("z", "n", "e", "hydrophone", "strain")  # "z" is up; "strain" is that along a fibre
 
@@ -58,12 +56,12 @@ class ReceiverArray:
     seed: int = 0  # of jitter and wander: one array serves all panels of a volume
 
     def __post_init__(self):
-        _require(self.kind in ARRAYS, "array.kind", self.kind, f"unknown{nearest(self.kind, ARRAYS)}")
+        require(self.kind in ARRAYS, "array.kind", self.kind, f"unknown{nearest(self.kind, ARRAYS)}")
         for name in ("lines", "stations", "station_spacing"):
-            _require(getattr(self, name) > 0, f"array.{name}", getattr(self, name), "must be positive")
-        _require(self.gauge_length >= 0, "array.gauge_length", self.gauge_length, "must not be negative")
+            require(getattr(self, name) > 0, f"array.{name}", getattr(self, name), "must be positive")
+        require(self.gauge_length >= 0, "array.gauge_length", self.gauge_length, "must not be negative")
         known = bool(self.components) and set(self.components) <= set(COMPONENTS)
-        _require(known, "array.components", self.components, f"write a tuple of some of {', '.join(COMPONENTS)}")
+        require(known, "array.components", self.components, f"write a tuple of some of {', '.join(COMPONENTS)}")
 
 
 @dataclass(frozen=True)
@@ -191,22 +189,22 @@ class Microseismic:
     clip: float = 10.0  # traces are divided by 1.4826 times their median absolute amplitude, then clipped to +-clip
 
     def __post_init__(self):
-        _check_ranges(self, "")
+        check_ranges(self)
         positive = ("num_samples", "sampling_interval", "clip", "onset_sigma")
         for name in positive:
-            _require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
-        _require(self.snr[0] > 0, "snr", self.snr, "must be positive (noise_only sets the share without an event)")
-        _require(0 <= self.noise_only <= 1, "noise_only", self.noise_only, "must lie between 0 and 1")
+            require(getattr(self, name) > 0, name, getattr(self, name), "must be positive")
+        require(self.snr[0] > 0, "snr", self.snr, "must be positive (noise_only sets the share without an event)")
+        require(0 <= self.noise_only <= 1, "noise_only", self.noise_only, "must lie between 0 and 1")
         for name in ("dead", "bad", "flipped"):
             share = getattr(self.traces, name)
-            _require(0 <= share < 1, f"traces.{name}", share, "must lie between 0 and 1")
-        _require(self.phases in (("P",), ("P", "S")), "phases", self.phases, "write ('P',) or ('P', 'S')")
-        _require(self.classes in CLASSES, "classes", self.classes, f"unknown{nearest(self.classes, CLASSES)}")
+            require(0 <= share < 1, f"traces.{name}", share, "must lie between 0 and 1")
+        require(self.phases in (("P",), ("P", "S")), "phases", self.phases, "write ('P',) or ('P', 'S')")
+        require(self.classes in CLASSES, "classes", self.classes, f"unknown{nearest(self.classes, CLASSES)}")
         for name in ("p", "s"):
             medium = getattr(self, name)
-            _require(medium.speed[0] > 0, f"{name}.speed", medium.speed, "must be positive")
-            _require(medium.gradient[0] > 0, f"{name}.gradient", medium.gradient, "must be positive, e.g. 1e-3")
-            _require(medium.quality[0] > 0, f"{name}.quality", medium.quality, "must be positive")
+            require(medium.speed[0] > 0, f"{name}.speed", medium.speed, "must be positive")
+            require(medium.gradient[0] > 0, f"{name}.gradient", medium.gradient, "must be positive, e.g. 1e-3")
+            require(medium.quality[0] > 0, f"{name}.quality", medium.quality, "must be positive")
         _check_event(self)
         _check_noise(self.noise, 0.5 / self.sampling_interval)
 
@@ -221,23 +219,18 @@ class Microseismic:
         return ONSET_SCALE if self.classes == "onset" else 0
 
 
-def _require(holds: bool, name: str, value: object, message: str) -> None:
-    if not holds:
-        raise UserError(f"{name}={value}: {message}")
-
-
 def _check_event(parameters: Microseismic) -> None:
     """The model is known, wavelets lie below Nyquist, and the event inside the panel."""
     box, interval = parameters.source, parameters.sampling_interval
-    _require(parameters.model in MODELS, "model", parameters.model, f"unknown{nearest(parameters.model, MODELS)}")
-    _require(parameters.layers > 0, "layers", parameters.layers, "must be positive")
-    _require(0 <= parameters.layer_contrast <= 0.2, "layer_contrast", parameters.layer_contrast, "must lie in 0 to 0.2")
-    _require(parameters.water_depth >= 0, "water_depth", parameters.water_depth, "must not be negative; 0 is land")
+    require(parameters.model in MODELS, "model", parameters.model, f"unknown{nearest(parameters.model, MODELS)}")
+    require(parameters.layers > 0, "layers", parameters.layers, "must be positive")
+    require(0 <= parameters.layer_contrast <= 0.2, "layer_contrast", parameters.layer_contrast, "must lie in 0 to 0.2")
+    require(parameters.water_depth >= 0, "water_depth", parameters.water_depth, "must not be negative; 0 is land")
     known = bool(box.wavelets) and set(box.wavelets) <= set(WAVELETS)
-    _require(known, "source.wavelets", box.wavelets, f"write a tuple of some of {', '.join(WAVELETS)}")
-    _require(box.frequency[0] > 0, "source.frequency", box.frequency, "must be positive")
+    require(known, "source.wavelets", box.wavelets, f"write a tuple of some of {', '.join(WAVELETS)}")
+    require(box.frequency[0] > 0, "source.frequency", box.frequency, "must be positive")
     for kind in box.wavelets:
-        _require(
+        require(
             box.frequency[1] * WAVELETS[kind].highest <= 0.5 / interval,
             "source.frequency",
             box.frequency,
@@ -247,7 +240,7 @@ def _check_event(parameters: Microseismic) -> None:
     length = parameters.num_samples * interval
     longest = max(WAVELETS[kind].duration for kind in box.wavelets) / box.frequency[0]
     first, last = parameters.first_arrival
-    _require(
+    require(
         first >= 0 and last * length + longest <= length,
         "first_arrival",
         parameters.first_arrival,
@@ -263,14 +256,14 @@ def _check_noise(noise: Noise, nyquist: float) -> None:
     low = {name: getattr(noise, name) for name in numbers + rates}
     low |= {entry.name: getattr(noise, entry.name) for entry in fields(noise) if entry.name.endswith("_level")}
     for name, value in low.items():
-        _require((value[0] if isinstance(value, tuple) else value) >= 0, f"noise.{name}", value, "must not be negative")
+        require((value[0] if isinstance(value, tuple) else value) >= 0, f"noise.{name}", value, "must not be negative")
     for name, known in (("recording_use", ("cut", "covariance")), ("recording_rows", ("same", "drawn"))):
         value = getattr(noise, name)
-        _require(value in known, f"noise.{name}", value, f"unknown; write one of {', '.join(known)}")
+        require(value in known, f"noise.{name}", value, f"unknown; write one of {', '.join(known)}")
     always = (noise.coloured_level, noise.swell_level, noise.water_level, noise.platform_level)
     always += (noise.recording_level,) if noise.recording else ()
     on = any(level[1] > 0 for level in always)
-    _require(on, "noise.coloured_level", noise.coloured_level, "no noise at all; raise a level above 0")
+    require(on, "noise.coloured_level", noise.coloured_level, "no noise at all; raise a level above 0")
     tones = noise.platform_tone[1] * noise.platform_harmonics + noise.platform_modulation_rate[1]
     for name, level, highest in (
         ("swell_band", noise.swell_level, noise.swell_band[1]),
@@ -281,22 +274,11 @@ def _check_noise(noise: Noise, nyquist: float) -> None:
     ):
         value = getattr(noise, name)
         holds = level[1] == 0 or highest < nyquist
-        _require(holds, f"noise.{name}", value, f"reaches Nyquist ({nyquist:g} Hz); lower it or sampling_interval")
-        _require(value[0] > 0, f"noise.{name}", value, "must be positive")
+        require(holds, f"noise.{name}", value, f"reaches Nyquist ({nyquist:g} Hz); lower it or sampling_interval")
+        require(value[0] > 0, f"noise.{name}", value, "must be positive")
     speeds = ("swell_speed", "water_speed", "platform_speed", "interference_speed")
     for name in (*speeds, "interference_distance", "burst_duration"):
-        _require(getattr(noise, name)[0] > 0, f"noise.{name}", getattr(noise, name), "must be positive")
-
-
-def _check_ranges(parameters: object, path: str) -> None:
-    """Every pair of numbers in the tree is finite and rises."""
-    for entry in fields(parameters):  # type: ignore[arg-type]
-        name, value = path + entry.name, getattr(parameters, entry.name)
-        if is_dataclass(value):
-            _check_ranges(value, name + ".")
-        elif entry.type == Range:
-            good = len(value) == 2 and all(map(math.isfinite, value)) and value[0] <= value[1]
-            _require(good, name, value, "write a range as (low, high)")
+        require(getattr(noise, name)[0] > 0, f"noise.{name}", getattr(noise, name), "must be positive")
 
 
 WHITE_NOISE = Noise(slope=(0.0, 0.0), low_cut=0.0, swell_level=(0.0, 0.0))
