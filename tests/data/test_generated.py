@@ -12,8 +12,8 @@ from seisjax.data import GeneratedBatches, WindowSource, make_sampler, training_
 from seisjax.errors import UserError
 from seisjax.geometry import parse_region
 from seisjax.sharding import make_mesh
-from seisjax.synthesis import Panels, SyntheticVolume
-from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Traces
+from seisjax.synthesis import Panels, SyntheticVolume, write_microseismic
+from seisjax.synthetic.parameters import MICROSEISMIC_1024, QUICKSTART, Noise, ReceiverArray, Traces
 
 pytestmark = pytest.mark.quick_compiler
 
@@ -78,6 +78,36 @@ def test_device_and_host_make_the_same_batches(volume, mesh, window, padded, spa
     host.close()
     device.close()
     assert seen == {0, 1, IGNORE}
+
+
+@pytest.mark.slow
+def test_stored_read_and_device_made_panels_are_the_same_with_all_noise_and_s(tmp_path):
+    """The three ways in, on a preset's panels (of fewer receivers)."""
+    parameters = replace(MICROSEISMIC_1024, array=ReceiverArray(lines=8, stations=16), classes="phase", noise_only=0.0)
+    panels = Panels(parameters, seed=7)
+    virtual = SyntheticVolume("synthetic:preset.py", panels, 4)
+    volumes = write_microseismic(tmp_path / "panels.zarr", parameters, 4, seed=7), virtual
+    window, mesh = (1, 128, 1024), make_mesh(1, 1)
+    common = {"batch_size": 2, "mesh": mesh, "space_dim": None, "start_step": 0}
+
+    def source(volume):
+        regions = [parse_region("example:0-3", volume.axes)]
+        options = {"labels": "phase", "regions": regions, "window": window, "seed": 5, "overhang": 0.0}
+        return WindowSource(
+            volume, "phase", make_sampler("uniform", volume=volume, **options), window, labelled_only=True
+        )
+
+    stored, made = (training_batches(source(volume), num_threads=2, prefetch=2, **common) for volume in volumes)
+    device = GeneratedBatches(source(virtual), panels.generate, panels.seed, **common)
+    batches = [next(stream) for stream in map(iter, (stored, made, device))]
+    for stream in (stored, made, device):
+        stream.close()
+    images, labels = ([np.asarray(batch[name]) for batch in batches] for name in ("image", "labels"))
+    rms = np.sqrt(np.nanmean(images[0] ** 2))
+    for image, label in zip(images[1:], labels[1:], strict=True):
+        np.testing.assert_allclose(image, images[0], rtol=0, atol=1e-3 * rms)
+        np.testing.assert_array_equal(label, labels[0])
+    assert set(np.unique(labels[0])) == {0, 1, 2, IGNORE}
 
 
 def test_what_cannot_be_made_on_devices_is_one_line(volume):
