@@ -1,14 +1,18 @@
 """A local store grows in a folder beside its final place, and is moved there once it is whole."""
 
 import contextlib
+import errno
 import fcntl
+import functools
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from seisjax.errors import UserError
 
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # e.g. Lustre, unless it is mounted with -o flock
 LEDGER = ".ledger"  # what processes that share a store tell one another, and whoever goes on after them
 
 
@@ -92,8 +96,12 @@ class SharedStaging(Staging):
             if not self.alone:
                 _locked(self._locks[0], fcntl.LOCK_SH)
             if self.stands():
+                self.mine = self.alone and self._is_empty()
                 return
             self.release()
+
+    def _is_empty(self) -> bool:
+        return all(path.name in (LEDGER, "lock") for path in self.folder.rglob("*"))
 
     def stands(self) -> bool:
         """Whether the folder is still there: neither moved to its place by another process nor removed."""
@@ -170,9 +178,18 @@ class SharedStaging(Staging):
 
 
 def _locked(file: int, operation: int) -> bool:
-    """Whether the lock was had; not on file systems that have none."""
+    """Whether the lock was had. Where the file system has no locks it is as if it was: one process can go on."""
     try:
         fcntl.flock(file, operation)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _warn()
     return True
+
+
+@functools.cache
+def _warn() -> None:
+    print("the file system of the output has no locks: let one process alone write there", file=sys.stderr, flush=True)

@@ -1,0 +1,48 @@
+"""Where stores grow before they stand in their place."""
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from seisjax.volumes.staging import LEDGER, SharedStaging
+
+
+def test_who_comes_first_is_alone_until_it_shares(tmp_path: Path):
+    first = SharedStaging(tmp_path / "a.zarr", replace=False)
+    assert first.alone
+    first.clear()
+    first.share()
+    second = SharedStaging(tmp_path / "a.zarr", replace=False)
+    assert not second.alone
+    assert first.claim("finish")
+    assert not second.claim("finish")
+    first.commit()
+    assert not second.stands()
+    assert (tmp_path / "a.zarr").is_dir()
+    assert not (tmp_path / "a.zarr" / LEDGER).exists()
+    first.release()
+    second.release()
+
+
+def test_a_file_system_without_locks_is_told_and_one_process_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    def refuse(file: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    alone = SharedStaging(tmp_path / "a.zarr", replace=False)
+    assert alone.alone
+    alone.clear()
+    alone.share()
+    with alone.writing() as may_write:
+        assert may_write
+    assert alone.claim("finish")
+    alone.settle()
+    alone.commit()
+    alone.release()
+    assert (tmp_path / "a.zarr").is_dir()
+    assert capfd.readouterr().err.count("has no locks") == 1
