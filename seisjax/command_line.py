@@ -5,13 +5,17 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from logging import Handler, LogRecord
 from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
+from tqdm import tqdm
 
 from seisjax import distributed
-from seisjax.errors import UserError
+from seisjax.errors import NOTES, UserError
+
+_MOST_NOTES = 20  # lines; a year of records may have one a file
 
 flags.disclaim_key_flags()  # what is defined here belongs to the command that calls, whose --help lists it
 
@@ -48,6 +52,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _guarded(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int | None:
+    NOTES.addHandler(_NoteLines())
+    NOTES.setLevel("WARNING")  # whatever level the libraries have
+    NOTES.propagate = False
     if not flags.FLAGS["verbosity"].present:
         # Libraries tell every step of a checkpoint, and of its failure, which reaches the user as one line.
         logging.set_verbosity(logging.FATAL)
@@ -79,11 +86,32 @@ def _end_all(error: Exception) -> None:
         _fail(f"{type(error).__name__}: {error}")
 
 
-def _fail(message: str) -> NoReturn:
+class _NoteLines(Handler):
+    """Prints each note once, above the progress bar if there is one."""
+
+    def __init__(self):
+        super().__init__()
+        self._said: set[str] = set()
+
+    def emit(self, record: LogRecord) -> None:
+        message = record.getMessage()
+        if message in self._said or len(self._said) > _MOST_NOTES:
+            return
+        self._said.add(message)
+        more = len(self._said) > _MOST_NOTES
+        tqdm.write(_line("note", "more notes are left out" if more else message), file=sys.stderr)
+
+
+def _line(kind: str, message: str) -> str:
+    """`ingest.py: error: message`, with the process where there are several."""
     process = distributed.several()
     where = f"process {process[0]} of {process[1]}: " if process else ""
-    line = " ".join(message.split())
-    print(f"{Path(sys.argv[0]).name}: {where}error: {line}", file=sys.stderr, flush=True)
+    return f"{Path(sys.argv[0]).name}: {where}{kind}: {' '.join(message.split())}"
+
+
+def _fail(message: str) -> NoReturn:
+    process = distributed.several()
+    print(_line("error", message), file=sys.stderr, flush=True)
     if process is None:
         sys.exit(1)
     sys.stdout.flush()

@@ -1,7 +1,10 @@
-"""The error that a user can mend, and how it is worded."""
+"""The error that a user can mend, the note on what mends itself, and how both are worded."""
 
 import difflib
+import logging
 from collections.abc import Iterable
+
+NOTES = logging.getLogger("seisjax.notes")
 
 
 class UserError(Exception):
@@ -9,6 +12,14 @@ class UserError(Exception):
 
     `launch/` commands print it without a traceback and exit with a status other than 0.
     """
+
+
+def note(message: str) -> None:
+    """Tell what is odd in the user's data and yet settled, in one line: which file, what, and how it was taken.
+
+    `launch/` commands print it on stderr.
+    """
+    NOTES.warning("%s", message)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

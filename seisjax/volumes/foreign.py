@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from seisjax.conventions import AMPLITUDE, INDEX_PREFIX, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK
-from seisjax.errors import UserError, nearest
+from seisjax.errors import UserError, nearest, note
 from seisjax.geometry import Axis
 from seisjax.volumes import metadata as zarr
 from seisjax.volumes.store import Store
@@ -98,7 +98,10 @@ def _read_documents(
     for array in _arrays(documents, attributes).values():
         coordinates = str(array["attributes"].get("coordinates", "")).split()
         documents |= fetch(*array["dimension_names"], *coordinates, TRACE_MASK)
-    logging.info("%s: not consolidated; of what it holds, '%s' and its coordinates are seen", url, known)
+    note(
+        f"{url}: its metadata is not consolidated, so only '{known}' and its coordinates are seen; "
+        "run zarr.consolidate_metadata on the store for the rest"
+    )
     return documents
 
 
@@ -289,7 +292,7 @@ def make_axis(name: str, size: int, labels: np.ndarray | None, unit: str, url: s
             labels.shape == (size,) and np.isfinite(labels).all() and (np.diff(labels.astype(np.float64)) > 0).all()
         )
     if not usable:
-        logging.warning("%s: the labels of %s do not rise; it is numbered from 0 to %d", url, name, size - 1)
+        note(f"{url}: the labels of {name} do not rise; it is numbered from 0 to {size - 1}")
         return Axis(name, np.arange(size), "")
     return Axis(name, labels, unit)
 

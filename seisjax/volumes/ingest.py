@@ -22,6 +22,7 @@ from seisjax.volumes.creating import check_free
 from seisjax.volumes.ledger import Ledger, read_counts, write_counts
 from seisjax.volumes.quantization import NUM_ERRORS, SCALED, Encoding, Errors, choose_scale
 from seisjax.volumes.readers import SurveyReader
+from seisjax.volumes.segy_survey import COORDINATES, GATHER_COORDINATES
 from seisjax.volumes.sources import expand_inputs, open_reader
 from seisjax.volumes.statistics import Moments
 from seisjax.volumes.store import WRITE_REMEDY, local_path, storage_errors
@@ -277,6 +278,8 @@ def describe_made(volume: Volume | None, output: str) -> str:
             f"  stored as {info.dtype}{scale}: {ratio}, error {errors['rms_error']:.4g} rms and "
             f"{errors['max_error']:.4g} at most, {errors['saturated_share']:.2%} of the samples saturated"
         )
+    if "header_bytes" in volume.attributes and not {*COORDINATES, *GATHER_COORDINATES} & set(volume.arrays):
+        lines.append("  its coordinates are all zero (bytes 181 and 185), so it has no cdp_x, cdp_y and no map")
     traces, cells = volume.attributes["num_traces"], math.prod(volume.shape[:-1])
     masked = volume.statistics.non_finite if volume.statistics else 0
     lines.append(f"wrote {output}: {traces} traces in {cells} cells, {masked} samples not finite (masked)")

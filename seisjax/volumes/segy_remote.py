@@ -48,7 +48,8 @@ def _patiently(path: str, read: Callable[[], _T]) -> _T:
                 raise UserError(f"{path}: no such file; give the URL of a SEG-Y file") from error
             if wait is None:
                 tries = f"{len(_WAITS) + 1} times"
-                cause = " ".join(f"{type(error).__name__} {error}".split())[:200]
+                met = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+                cause = " ".join(f"{type(met).__name__} {met}".split())[:200]
                 raise UserError(
                     f"{path}: cannot be read, tried {tries} ({cause}); check the URL, the access to it, and that its "
                     "server answers range requests"
@@ -91,6 +92,20 @@ def remote_bytes(path: str) -> Iterator[RemoteBytes]:
     yield RemoteBytes(path)
 
 
+class _RaisingRanges:
+    """A file system's `cat_ranges` that raises what went wrong: TGS `segy` would join errors with the bytes."""
+
+    def __init__(self, files: Any):
+        self._files = files
+
+    def cat_ranges(self, **ranges: Any) -> list[bytes]:
+        found = self._files.cat_ranges(**ranges)
+        for error in found:
+            if isinstance(error, BaseException):
+                raise error
+        return found
+
+
 class RemoteTraces:
     """Raw traces of a remote file, by TGS `segy`: requests of neighbouring traces are merged and made side by side."""
 
@@ -103,6 +118,7 @@ class RemoteTraces:
         layout = self._file.spec.trace
         if (layout.offset, layout.itemsize) != (start, trace_bytes):
             raise UserError(f"{path}: its layout is not read over the network; copy the file here")
+        self._file.fs = _RaisingRanges(self._file.fs)
 
     def close(self) -> None:
         """Nothing is held open."""

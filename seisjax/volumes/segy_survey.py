@@ -6,9 +6,8 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 import numpy as np
-from absl import logging
 
-from seisjax.errors import UserError
+from seisjax.errors import UserError, note
 from seisjax.geometry import Axis, Box
 from seisjax.volumes.readers import Column
 from seisjax.volumes.segy import TraceList
@@ -58,8 +57,8 @@ def open_segy(
     with ExitStack() as stack:
         traces = stack.enter_context(TraceList(paths, interval))
         for file in traces.files:
-            for note in file.notes:
-                logging.warning("%s: %s", file.path, note)
+            for odd in file.notes:
+                note(f"{file.path}: {odd}")
         wanted = axes or DEFAULT_AXES
         options: dict[str, Any] = {"duplicates": duplicates, "interval": interval, "also": [*_kept(wanted).values()]}
         try:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import logging
 
-from seisjax.errors import UserError
+from seisjax.errors import UserError, note
 from seisjax.volumes.filtering import Band
 from seisjax.volumes.recording import Piece, Receiver, RecordingReader, Stretch, snap_interval
 
@@ -96,7 +95,7 @@ def scan_waveforms(paths: Sequence[str], formats: dict[str, str] | None = None) 
 
 
 def _traces(path: str, formats: dict[str, str], headonly: bool = False) -> Any:
-    """The traces of a file, by obspy; what it warns of is logged once, when the headers are read."""
+    """The traces of a file, by obspy; what it warns of is noted once, when the headers are read."""
     obspy = _obspy()
     if path not in formats:
         formats[path] = _find_format(path)
@@ -112,7 +111,7 @@ def _traces(path: str, formats: dict[str, str], headonly: bool = False) -> Any:
     formats[path] = stream[0].stats._format
     if headonly:
         for text in dict.fromkeys(str(one.message).partition("\n")[0] for one in told if _concerns(one.category)):
-            logging.warning("%s: %s", path, text)
+            note(f"{path}: {text}")
     return stream
 
 

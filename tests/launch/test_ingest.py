@@ -95,6 +95,54 @@ def test_bad_input_is_one_line_and_leaves_nothing(ingest, survey, tmp_path, monk
     assert survey.read_bytes() == before
 
 
+def stacked(path: Path, *, first: int = 1, interval: int = 4000, **bytes_of_all: int) -> Path:
+    """6 inlines from `first` on, 5 crosslines, 20 samples; `bytes_of_all` (`b115=31`) in the headers of all traces."""
+    segyio.tools.from_array3D(str(path), np.ones((6, 5, 20), "f4"), dt=interval)
+    with segyio.open(str(path), "r+", ignore_geometry=True) as file:
+        for header in file.header:
+            header.update({189: header[189] + first - 1, 117: interval})
+            header.update({int(name[1:]): value for name, value in bytes_of_all.items()})
+    return path
+
+
+def test_what_surveys_do_wrong_is_one_line(ingest: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What files disagree on, how they overlap, which lines make no grid: as a user meets it."""
+    monkeypatch.chdir(tmp_path)
+    stacked(tmp_path / "a.segy")
+    stacked(tmp_path / "overlap.segy", first=4)
+    stacked(tmp_path / "beyond.segy", first=7, interval=2000)
+    stacked(tmp_path / "interval.segy", b117=2000)
+    stacked(tmp_path / "samples.segy", b115=240)  # 30 traces of 320 bytes, or 8 of 1200
+    stacked(tmp_path / "lines.segy", b181=0, b185=0)
+    with segyio.open(str(tmp_path / "samples.segy"), "r+", ignore_geometry=True) as file:
+        file.bin.update({3221: 21})
+    with segyio.open(str(tmp_path / "lines.segy"), "r+", ignore_geometry=True) as file:
+        for i, header in enumerate(file.header):
+            header.update({189: i * i, 193: i})
+    for inputs, *words in (
+        ("samples.segy", "21 samples a trace in its binary header (byte 3221), 240 in trace 1 (byte 115)", "mend"),
+        ("interval.segy", "its headers disagree, sampling interval 4 in its binary header", "2 in trace 1 (byte 117)"),
+        ("a.segy,beyond.segy", "beyond.segy: sampling interval 2 where a.segy has 4"),
+        ("a.segy,overlap.segy", "a.segy and overlap.segy overlap", "are both inline 4, crossline 1"),
+        ("lines.segy", "25260 cells for 30 traces", "are missing, inline 2, 3, 5 and", "span no grid"),
+        ("lines.segy --axes=x:181,y:185", "x:181 is 0 in all 30 traces", "these coordinates are all zero"),
+    ):
+        result = ingest(*f"--input={inputs}".split(), "--output=out.zarr")
+        assert_one_line(result, *words)
+        assert not list(tmp_path.glob("out*"))
+
+
+def test_what_is_settled_is_told(ingest: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    stacked(tmp_path / "a.segy", b115=21)
+    result = ingest("--input=a.segy", "--output=out.zarr")
+    assert result.returncode == 0, result.stderr
+    (line,) = (line for line in result.stderr.splitlines() if "note" in line)
+    both = "20 samples a trace in its binary header (byte 3221), 21 in trace 1 (byte 115)"
+    assert line == f"ingest.py: note: a.segy: {both}; its size fits the former"
+    assert "its coordinates are all zero (bytes 181 and 185), so it has no cdp_x, cdp_y and no map" in result.stdout
+
+
 def test_a_write_that_fails_half_way_leaves_nothing(ingest: Command, survey: Path, tmp_path: Path):
     result = ingest(
         f"--input={survey}", f"--output={tmp_path}/new/a.zarr", "--shard=4,4,40", "--chunk=4,4,40", limit=2000

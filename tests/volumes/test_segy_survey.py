@@ -214,6 +214,15 @@ def test_servers_that_fail(
     with serving(tmp_path, flaky) as url, open_segy([f"{url}/survey.segy"], None, "time") as reader:
         assert whole(reader).live.all()
 
+    down = False
+    with (
+        serving(tmp_path, lambda handler: down and handler.send_error(503) is None) as url,
+        open_segy([f"{url}/survey.segy"], None, "time") as reader,
+    ):
+        down = True  # half-way
+        with pytest.raises(UserError, match=f"^{url}/survey.segy: .*tried 3 times .*503.*Service Unavailable"):
+            whole(reader)
+
     def without_ranges(handler) -> bool:
         del handler.headers["Range"]
         return False
@@ -228,7 +237,7 @@ def test_servers_that_fail(
         assert "\n" not in str(error.value)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        with pytest.raises(UserError, match="cannot be read"):
+        with pytest.raises(UserError, match="cannot be read.*Cannot connect"):
             open_segy([f"http://127.0.0.1:{unused.getsockname()[1]}/a.segy"], None, "time")
 
 
