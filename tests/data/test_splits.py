@@ -111,7 +111,7 @@ def too_near(a: Box, b: Box, gap: list[int]) -> bool:
     return True
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(
     geometries(),
     st.sampled_from([(1, 7, 6), (6, 1, 8), (6, 7, 1), (6, 7, 4)]),
