@@ -7,9 +7,9 @@ block that is done; `begun/<number>`, hints at who works where. The folder stays
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from seisjax.geometry import Box
 from seisjax.volumes import Volume
@@ -18,25 +18,36 @@ from seisjax.volumes.store import Store
 FOLDER = "ledger"
 Place = tuple[str, Box]  # a shard of an array
 
+T = TypeVar("T")
+
 
 class Ledger:
     """The records of a prediction."""
 
-    def __init__(self, store: Store):
-        self._store = store
+    def __init__(self, find: Callable[[], Store]):
+        """`find` gives the store that holds them: a volume that has grown is moved to its place, and they with it."""
+        self._find = find
+
+    def _ask(self, question: Callable[[Store], T]) -> T:
+        """What the store answers; asked again where it was moved meanwhile."""
+        while True:
+            store = self._find()
+            answer = question(store)
+            if self._find().url == store.url:
+                return answer
 
     def done(self) -> set[int]:
         """Numbers of the blocks that any worker has done."""
-        names = self._store.keys(f"{FOLDER}/blocks")
+        names = self._ask(lambda store: store.keys(f"{FOLDER}/blocks"))
         return {int(name.removesuffix(".json")) for name in names if name.endswith(".json")}
 
     def has(self, number: int) -> bool:
         """Whether this block is done."""
-        return self._store.read_bytes(_key(number)) is not None
+        return self._ask(lambda store: store.read_bytes(_key(number))) is not None
 
     def record(self, number: int) -> dict[str, Any] | None:
         """Who did this block, when and with what command, and the checksums of what was written."""
-        return self._store.read_json(_key(number))
+        return self._ask(lambda store: store.read_json(_key(number)))
 
     def add(self, number: int, region: str, command: str, shards: Mapping[str, str]) -> None:
         """Write down that a block is done; all of it is in the store."""
@@ -47,32 +58,33 @@ class Ledger:
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "shards": dict(shards),
         }
-        self._store.write_json(_key(number), record)
+        self._find().write_json(_key(number), record)
 
     def forget(self, number: int) -> None:
         """Have a block done again."""
-        self._store.delete(_key(number))
+        self._find().delete(_key(number))
 
     def begin(self, number: int) -> bool:
         """Say that the run that starts with this block is being worked on; False where another worker has said so.
 
         A hint, no promise: the worker may be gone.
         """
-        return self._store.write_first(f"{FOLDER}/begun/{number}", b"")
+        return self._find().write_first(f"{FOLDER}/begun/{number}", b"")
 
     def forget_hints(self) -> None:
         """Nobody works on anything."""
-        for name in self._store.keys(f"{FOLDER}/begun"):
-            self._store.delete(f"{FOLDER}/begun/{name}")
+        store = self._find()
+        for name in store.keys(f"{FOLDER}/begun"):
+            store.delete(f"{FOLDER}/begun/{name}")
 
     def finish(self, shards: Mapping[str, str]) -> None:
         """Keep the checksums of what is no block's: coordinates and masks."""
         self.forget_hints()
-        self._store.write_json(f"{FOLDER}/rest.json", {"shards": dict(shards)})
+        self._find().write_json(f"{FOLDER}/rest.json", {"shards": dict(shards)})
 
     def rest(self) -> dict[str, str]:
         """The checksums that `finish` kept."""
-        return (self._store.read_json(f"{FOLDER}/rest.json") or {"shards": {}})["shards"]
+        return (self._find().read_json(f"{FOLDER}/rest.json") or {"shards": {}})["shards"]
 
 
 def checksums(volume: Volume, places: Iterable[Place]) -> dict[str, str]:

@@ -25,7 +25,7 @@ from seisjax.geometry import Box, format_region
 from seisjax.inference.blend import BlockSums, Members
 from seisjax.inference.blocks import Block, Layout, choose_layout
 from seisjax.inference.device import DeviceQueue
-from seisjax.inference.ledger import Ledger, summary_of
+from seisjax.inference.ledger import summary_of
 from seisjax.inference.products import ARRAYS, PROBABILITY_DTYPES, ProductsVolume, bytes_per_sample
 from seisjax.inference.reading import SlabReader, UnreadableError
 from seisjax.inference.site import Site
@@ -177,7 +177,7 @@ def predict_volume(
         products = _open_products(task, site, layout, origin)
         if verify:
             _forget_damaged(products, blocks, say)
-        work = Work(products.ledger, layout.runs(blocks), max_blocks)
+        work = Work(products, layout.runs(blocks), max_blocks)
         with queue:
             windows = _windows(task, products, work, progress or (lambda done, total: None))
             done = _write_blocks(_predict(windows, forwards, task, queue), products, task, command)
@@ -209,7 +209,7 @@ def _open_products(task: Task, site: Site, layout: Layout, attributes: Mapping[s
 
 def _leave(site: Site) -> None:
     """After an error: what is done stays for another start, and where nothing is, nothing stays."""
-    if site.finished or Ledger(site.store).done():
+    if site.finished or site.ledger.done():
         site.release()
     else:
         site.discard()

@@ -18,9 +18,9 @@ from seisjax.conventions import (
 from seisjax.geometry import Axis, Box, format_region, tiles
 from seisjax.inference.blend import BlockSums, entropy, most_probable
 from seisjax.inference.blocks import Block, Layout
-from seisjax.inference.ledger import Ledger, checksums
+from seisjax.inference.ledger import checksums
 from seisjax.inference.site import Site
-from seisjax.volumes import Volume, create_volume, open_volume
+from seisjax.volumes import Volume, create_volume
 from seisjax.volumes.metadata import COORDINATES
 from seisjax.volumes.store import WRITE_REMEDY, storage_errors
 
@@ -76,10 +76,10 @@ class ProductsVolume:
         self._survey, self._box, self._layout = survey, box, layout
         self._products, self._num_classes = tuple(products), num_classes
         self._dtype, self._float = np.dtype(dtype), _measure_dtype(dtype)
-        self.ledger = Ledger(site.store)
+        self.ledger = site.ledger
         self._site = site
         with storage_errors(site.url, WRITE_REMEDY):
-            self.volume = open_volume(site.url) if site.finished else self._create(classes, attributes)
+            self.volume = site.open(lambda: self._create(classes, attributes))
 
     def _create(self, classes: Mapping[str, Sequence[str]], attributes: Mapping[str, Any]) -> Volume:
         survey, box = self._survey, self._box
@@ -139,6 +139,14 @@ class ProductsVolume:
     def region(self, block: Block) -> str:
         """A block's place in coordinate labels."""
         return format_region(self.place(block), self._survey.axes)
+
+    def begin(self, block: Block) -> bool:
+        """Say that the run that starts with a block is being worked on.
+
+        Returns False where another worker has said so, or has finished the volume.
+        """
+        with self._site.writing() as may_write:
+            return may_write and self.ledger.begin(block.number)
 
     def write(self, block: Block, sums: BlockSums, command: str) -> bool:
         """Write a block and its record; may be called from another thread.

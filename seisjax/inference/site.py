@@ -7,6 +7,7 @@ from typing import Any
 
 from seisjax.errors import UserError
 from seisjax.inference.ledger import FOLDER, Ledger
+from seisjax.volumes import Volume, open_volume
 from seisjax.volumes.creating import check_free
 from seisjax.volumes.ledger import Plan
 from seisjax.volumes.staging import SharedStaging
@@ -32,45 +33,70 @@ class Site:
         path = local_path(url)
         self.url = str(path or url)
         self.staging: SharedStaging | None = None
-        self.store = Store(self.url)
+        self.ledger = Ledger(lambda: self.store)
         with storage_errors(self.url, READ_REMEDY):
             self.finished = not overwrite and self._is_finished(wanted)
         if self.finished:
             return
-        check_free(self.url, overwrite)
         if path:
             self.staging = SharedStaging(path, replace=overwrite)
-            self.store = Store(str(self.staging.folder))
         try:
             with storage_errors(self.url, WRITE_REMEDY):
-                self._begin(wanted, overwrite)
+                self.finished = not self._begin(wanted, overwrite)
         except BaseException:
-            self.release()
+            self.discard()
             raise
+        if self.finished:
+            self.discard()
+
+    @property
+    def store(self) -> Store:
+        """That in which the volume grows; once a worker has moved it to its place, that one."""
+        grows = self.staging is not None and self.staging.stands()
+        return Store(str(self.staging.folder) if self.staging and grows else self.url)
 
     def _is_finished(self, wanted: Mapping[str, Any]) -> bool:
-        if self.store.read_json("zarr.json") is None:
+        store = Store(self.url)
+        if store.read_json("zarr.json") is None:
             return False
-        return Plan(self.store, self.url, wanted, FOLDER).check()
+        return Plan(store, self.url, wanted, FOLDER).check()
 
-    def _begin(self, wanted: Mapping[str, Any], overwrite: bool) -> None:
-        alone = bool(self.staging and self.staging.alone)
-        plan = Plan(self.store, str(self.staging.folder if self.staging else self.url), wanted, FOLDER)
+    def _begin(self, wanted: Mapping[str, Any], overwrite: bool) -> bool:
+        """Begin, or join those who have; False where another worker has finished just now."""
+        alone = self.staging is None or self.staging.alone
+        if alone:
+            if not overwrite and self._is_finished(wanted):
+                return False
+            check_free(self.url, overwrite)
+        place = str(self.staging.folder) if self.staging else self.url
+        plan = Plan(Store(place), place, wanted, FOLDER)
         try:
             begun = plan.check()
         except UserError:
-            if not overwrite or (self.staging and not alone):
+            if not (overwrite and alone):
                 raise
             begun = False
-        if begun and alone:
-            Ledger(self.store).forget_hints()
+        if not begun and not alone:
+            if self._is_finished(wanted):
+                return False
+            raise UserError(f"{self.url}: another worker has just given up on it; start the command again")
         if not begun:
-            if self.staging and not alone:
-                raise UserError(f"{self.url}: another worker has just given up on it; start the command again")
             (self.staging or self.store).clear()
             plan.write()
         if self.staging:
+            if alone:
+                self.ledger.forget_hints()
             self.staging.share()
+        return True
+
+    def open(self, create: Callable[[], Volume]) -> Volume:
+        """The volume in its place, or what `create` begins or finds where it grows."""
+        while not self.finished and (self.staging is None or self.staging.stands()):
+            with self.writing() as may_write:
+                if may_write:
+                    return create()
+            time.sleep(_LOOK)  # another worker finishes it, or is killed meanwhile
+        return open_volume(self.url)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[bool]:

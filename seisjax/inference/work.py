@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from seisjax.inference.blend import BlockSums
 from seisjax.inference.blocks import Block
-from seisjax.inference.ledger import Ledger
+from seisjax.inference.products import ProductsVolume
 
 T = TypeVar("T")
 
@@ -27,10 +27,10 @@ class Work:
     """A worker's way through the blocks: whole runs in an order of its own that nobody else has begun, then one by one
     what is left by those who have, for they may be gone."""
 
-    def __init__(self, ledger: Ledger, runs: Sequence[Sequence[Block]], max_blocks: int):
+    def __init__(self, products: ProductsVolume, runs: Sequence[Sequence[Block]], max_blocks: int):
         self.failed: dict[Block, str] = {}  # and why
-        self._ledger = ledger
-        done = ledger.done()
+        self._begin, self._ledger = products.begin, products.ledger
+        done = self._ledger.done()
         left = [[block for block in run if block.number not in done] for run in runs]
         self.left = [run for run in left if run]
         self._room = max_blocks or sum(map(len, self.left))
@@ -39,7 +39,7 @@ class Work:
     def runs(self) -> Iterator[Run]:
         """What is to be predicted next, until all blocks are done or were taken by this worker."""
         for run in _shuffled(self.left):
-            if self._ledger.begin(run[0].number):
+            if self._begin(run[0]):
                 yield from self._take(run)
         while self._room and (left := self._not_taken()):
             for block in _shuffled(left):
@@ -67,7 +67,7 @@ class Work:
             self.failed[run.blocks[0]] = reason
             return
         self._taken -= {block.number for block in run.blocks} - run.ended
-        self._room += len(run.blocks)
+        self._room += len({block.number for block in run.blocks} - run.ended)
 
 
 def _shuffled(values: Sequence[T]) -> list[T]:

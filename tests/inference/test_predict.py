@@ -1,106 +1,29 @@
 """Prediction: exact where it must be, whatever the block, the region, the batch."""
 
-import dataclasses
 import itertools
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seisjax.errors import UserError
-from seisjax.geometry import Axis, Box
-from seisjax.inference import Cutting, Task, predict_volume
-from seisjax.models.unet import UNet
-from seisjax.volumes import create_volume, open_volume
+from seisjax.geometry import Box
+from seisjax.volumes import open_volume
 
 SHAPE = (13, 14, 22)
 WINDOW = (6, 8, 10)
-CHUNK = (4, 4, 8)
 NAMES = ("inline", "crossline", "time")
-CUTTING = [field.name for field in dataclasses.fields(Cutting)]
-TASK = [field.name for field in dataclasses.fields(Task)]
-_numbers = itertools.count()
-
-
-def new_url() -> str:
-    return f"memory://predict-{next(_numbers)}/"
-
-
-def survey(values: np.ndarray, *, live: np.ndarray | None = None, chunk=CHUNK):
-    axes = [Axis(name, 100 + 2 * np.arange(n)) for name, n in zip(NAMES[-values.ndim :], values.shape, strict=True)]
-    volume = create_volume(new_url(), axes, chunk=chunk, shard=chunk)
-    for name, array in (("amplitude", values), ("trace_mask", live)):
-        if array is not None:
-            shard = volume.arrays[name].shard
-            for start in itertools.product(*(range(0, n, s) for n, s in zip(array.shape, shard, strict=True))):
-                stop = (min(a + s, n) for a, s, n in zip(start, shard, array.shape, strict=True))
-                box = Box.between(start, tuple(stop))
-                volume.write(name, box, array[box.slices])
-    if live is not None:
-        volume.add_array(
-            "cdp_x", dimension_names=NAMES[:-1], values=np.arange(live.size, dtype=float).reshape(live.shape)
-        )
-    return volume.finish()
-
-
-@jax.jit
-def forward(images):
-    """Two classes; every sample depends on the whole window (as under a group norm) and on its place in it."""
-    known = jnp.where(jnp.isnan(images), 0.0, images)
-    axes = tuple(range(1, images.ndim - 1))
-    normed = (known - known.mean(axes, keepdims=True)) / (known.std(axes, keepdims=True) + 1e-3)
-    logit = normed + 0.3 * jnp.roll(normed, 1, axes[-1]) + jnp.linspace(0, 1, images.shape[-2])[:, None]
-    return jax.nn.softmax(jnp.concatenate([logit, -logit], -1), -1)
-
-
-def predict(volume, forward: Callable[[np.ndarray], Any] = forward, output: str = "", **changes: Any):
-    """The outcome of a prediction; `changes`: of the cutting, the task, and what predict_volume takes."""
-    cutting = {"window": WINDOW, "padded": (8, 8, 12), "multiple": 2, "overlap": 0.4}
-    task = {"box": Box.whole(volume.shape), "batch_size": 3, "num_classes": 2, "block_bytes": 2**30}
-    task["probability_dtype"] = "float32"
-    cutting |= {name: changes.pop(name) for name in CUTTING if name in changes}
-    task |= {name: changes.pop(name) for name in TASK if name in changes}
-    forwards = changes.pop("forwards", [forward])
-    return predict_volume(
-        Task(volume=volume, cutting=Cutting(**cutting), **task), forwards, output or new_url(), **changes
-    )
-
-
-def predicted(*arguments: Any, **options: Any):
-    """The finished volume of a prediction."""
-    outcome = predict(*arguments, **options)
-    assert outcome.volume is not None
-    return outcome.volume
-
-
-def contents(volume) -> dict[str, np.ndarray]:
-    names = ("pred_class", "pred_probability", "pred_entropy")
-    return {name: volume.read(name, Box.whole(volume.arrays[name].shape)) for name in names}
 
 
 @pytest.fixture(scope="module")
-def values():
-    return np.random.default_rng(0).normal(size=SHAPE).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def volume(values):
-    return survey(values)
-
-
-@pytest.fixture(scope="module")
-def whole(volume):
+def whole(volume, predicted, contents):
     return contents(predicted(volume))
 
 
-def test_equals_a_direct_sum_over_the_lattice(values, whole):
+def test_equals_a_direct_sum_over_the_lattice(values, whole, forward):
     sums, weights = np.zeros((*SHAPE, 2)), np.zeros(SHAPE)
     profile = [1 - np.abs(np.arange(n) + 0.5 - n / 2) * 2 / (n + 1) for n in WINDOW]
     weight = profile[0][:, None, None] * profile[1][:, None] * profile[2]
@@ -121,19 +44,19 @@ def test_equals_a_direct_sum_over_the_lattice(values, whole):
 
 
 @pytest.mark.parametrize("samples", [1, 300, 1000, 2000])
-def test_every_block_size_gives_the_same_bits(volume, whole, samples):
+def test_every_block_size_gives_the_same_bits(volume, whole, samples, predicted, contents):
     result = contents(predicted(volume, block_bytes=samples * 130))
     for name in whole:
         np.testing.assert_array_equal(result[name], whole[name])
 
 
-def test_another_batch_size_gives_the_same_but_for_rounding(volume, whole):
+def test_another_batch_size_gives_the_same_but_for_rounding(volume, whole, predicted, contents):
     result = contents(predicted(volume, batch_size=7))
     np.testing.assert_allclose(result["pred_probability"], whole["pred_probability"], atol=1e-6)
 
 
 @pytest.mark.parametrize("box", [Box((3, 5, 7), (9, 4, 13)), Box((12, 0, 0), (1, 14, 22)), Box((0, 0, 21), (13, 1, 1))])
-def test_a_region_equals_its_part_of_the_whole(volume, whole, box):
+def test_a_region_equals_its_part_of_the_whole(volume, whole, box, predicted, contents):
     output = predicted(volume, box=box, block_bytes=5000)
     result = contents(output)
     np.testing.assert_array_equal(result["pred_class"], whole["pred_class"][box.slices])
@@ -142,28 +65,9 @@ def test_a_region_equals_its_part_of_the_whole(volume, whole, box):
         np.testing.assert_array_equal(cut.labels, axis.labels[part])
 
 
-def test_sections_by_a_network_give_the_same_bits(volume):
-    model = UNet(1, 2, spatial_ndim=2, base_features=4, levels=2, norm="group", rngs=nnx.Rngs(0))
-    model.eval()
-    graphdef, state = nnx.split(model)
-
-    @jax.jit
-    def network(images):
-        return jax.nn.softmax(nnx.merge(graphdef, state)(jnp.nan_to_num(images[:, 0])))[:, None]
-
-    section: dict[str, Any] = {"window": (1, 7, 11), "padded": (1, 8, 12)}
-    whole = contents(predicted(volume, network, **section))
-    part = Box((2, 3, 1), (6, 8, 20))
-    blocks = contents(predicted(volume, network, **section, block_bytes=1))
-    region = contents(predicted(volume, network, **section, box=part, block_bytes=1))
-    for name, values in whole.items():
-        np.testing.assert_array_equal(blocks[name], values)
-        np.testing.assert_array_equal(region[name], values[(..., *part.slices)])
-
-
 @settings(max_examples=20, deadline=None)
 @given(data=st.data(), ndim=st.integers(2, 3), constant=st.floats(0, 1, width=32))
-def test_a_constant_output_stays_as_it_is(data, ndim, constant):
+def test_a_constant_output_stays_as_it_is(data, ndim, constant, survey, predicted, contents):
     def sides(low, high):
         return tuple(data.draw(st.tuples(*[st.integers(low, high)] * ndim)))
 
@@ -186,7 +90,7 @@ def test_a_constant_output_stays_as_it_is(data, ndim, constant):
     assert (contents(output)["pred_probability"] == np.float32(constant).astype(dtype)).all()
 
 
-def test_where_there_are_no_data_nothing_is_predicted(values):
+def test_where_there_are_no_data_nothing_is_predicted(values, survey, predicted, contents, forward):
     values = values.copy()
     values[2, 3, 4], values[0, 0, 0] = np.nan, np.inf
     live = np.ones(SHAPE[:2], bool)
@@ -212,7 +116,7 @@ def test_where_there_are_no_data_nothing_is_predicted(values):
     assert not any(np.isinf(images).any() for images in seen)
 
 
-def test_windows_without_data_are_left_out():
+def test_windows_without_data_are_left_out(survey, predicted, contents):
     values = np.zeros((4, 16, 8), np.float32)
     values[:, 8:] = np.nan
     calls = []
@@ -226,7 +130,7 @@ def test_windows_without_data_are_left_out():
     assert (contents(output)["pred_class"][:, 8:] == 255).all()
 
 
-def test_mirrored_windows_are_averaged(volume, values, whole):
+def test_mirrored_windows_are_averaged(volume, values, whole, survey, predicted, contents):
     flipped = survey(values[:, ::-1].copy())
     # Stride and window fit the axis, so that the mirrored volume has the mirrored lattice.
     lattice: dict[str, Any] = {"window": (6, 14, 10), "padded": (8, 16, 12)}
@@ -235,7 +139,7 @@ def test_mirrored_windows_are_averaged(volume, values, whole):
     np.testing.assert_allclose(both, (plain + mirrored[:, :, ::-1]) / 2, atol=1e-6)
 
 
-def test_what_the_output_remembers(volume, tmp_path):
+def test_what_the_output_remembers(volume, tmp_path, predicted):
     progress = []
     output = predicted(
         volume,
@@ -260,7 +164,7 @@ def test_what_the_output_remembers(volume, tmp_path):
     assert again.arrays["pred_probability"].dimension_names == ("class", *NAMES)
 
 
-def test_what_stands_is_kept_and_another_task_refused_by_name(volume, tmp_path):
+def test_what_stands_is_kept_and_another_task_refused_by_name(volume, tmp_path, predict, predicted):
     url, part = str(tmp_path / "prediction"), Box((0, 0, 0), (1, 1, 1))
     predicted(volume, output=url)
     before = (tmp_path / "prediction" / "zarr.json").read_bytes()
@@ -279,7 +183,7 @@ def test_what_stands_is_kept_and_another_task_refused_by_name(volume, tmp_path):
     assert open_volume(url).shape == (1, 1, 1)
 
 
-def test_a_failure_leaves_nothing(volume, tmp_path):
+def test_a_failure_leaves_nothing(volume, tmp_path, predicted):
     def fail(images):
         raise RuntimeError("out of memory")
 
