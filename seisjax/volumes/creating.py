@@ -24,6 +24,7 @@ def create_volume(
     dtype: Any = "float32",
     chunk: Sequence[int] | None = None,
     shard: Sequence[int] | None = None,
+    compression: str = zarr.COMPRESSIONS[0],
     kind: str = "survey",
     attributes: Mapping[str, Any] | None = None,
     overwrite: bool = False,
@@ -35,7 +36,8 @@ def create_volume(
     It gets the axes' coordinate arrays and, unless `dtype` is None, `amplitude` (unwritten: NaN) and `trace_mask` (over
     all axes but the last; unwritten: True = the trace holds data). `kind` ("survey", "panels" or "recording") chooses
     the default chunk and shard. A local store grows in a folder beside its place; elsewhere it grows in place.
-    Chunks and shards are clipped to the volume, shards rounded to whole chunks.
+    Chunks and shards are clipped to the volume, shards rounded to whole chunks. `compression`: of all arrays, one of
+    metadata.COMPRESSIONS.
     `shared`: other processes start the same volume, each with the same arguments, and what stands there already is
     kept; the caller has called `check_free`, and gives the folder of a local store as `staging`.
     Raises UserError where something stands at `url` that may not be overwritten, and for an impossible type or layout.
@@ -46,6 +48,7 @@ def create_volume(
     if dtype is not None:
         check_dtype(dtype)
     check_layout(axes, chunk, shard)
+    check_compression(compression)
     if not shared:
         check_free(url, overwrite)
         staging = Staging(path, replace=overwrite) if path else None
@@ -54,6 +57,7 @@ def create_volume(
     chunk, shard = zarr.clip_layout(shape, chunk or default_chunk, shard or default_shard)
     names = [axis.name for axis in axes]
     own = {**(attributes or {}), "kind": kind, "axes": names, "chunk": list(chunk), "shard": list(shard)}
+    own["compression"] = compression
     volume = Volume(url, Store(str(staging.folder) if staging else url), axes, own, staging=staging, shared=shared)
     try:
         for axis in axes:
@@ -92,6 +96,12 @@ def check_layout(axes: Sequence[Axis], chunk: Sequence[int] | None, shard: Seque
     for flag, sides in (("--chunk", chunk), ("--shard", shard)):
         if sides is not None and (len(sides) != len(axes) or min(sides) < 1):
             raise UserError(f"{flag}={','.join(map(str, sides))}: give one side above 0 for each of {names}")
+
+
+def check_compression(name: str) -> None:
+    """Raise UserError unless chunks can be compressed so."""
+    if name not in zarr.COMPRESSIONS:
+        raise UserError(f"--compression={name}: choose one of {', '.join(zarr.COMPRESSIONS)}")
 
 
 def check_free(url: str, overwrite: bool) -> None:

@@ -18,6 +18,9 @@ from seisjax.geometry import Shape, round_up
 OWN = "seisjax"
 MDIO_VERSION = "1.1.3"
 
+# How chunks are compressed: little (Zstandard), fast (LZ4), or not at all, which is read the fastest from a fast disk.
+COMPRESSIONS = ("zstd", "lz4", "none")
+
 # One-dimensional or trace-wise arrays that xarray shows as coordinates of the samples.
 COORDINATES = ("cdp_x", "cdp_y", "receiver_x", "receiver_y", "receiver_z")
 
@@ -95,21 +98,17 @@ def array_metadata(
     fill: Any,
     dimension_names: Sequence[str],
     attributes: Mapping[str, Any],
+    compression: str = COMPRESSIONS[0],
 ) -> dict[str, Any]:
-    """The Zarr v3 document of an array: blosc-zstd-5-shuffle, sharded where a shard holds more than one chunk."""
+    """The Zarr v3 document of an array: blosc-zstd-5-shuffle unless `compression` says otherwise, sharded where a shard
+    holds more than one chunk."""
     codecs: list[dict[str, Any]] = [
-        {"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"},
-        {
-            "name": "blosc",
-            "configuration": {
-                "cname": "zstd",
-                "clevel": 5,
-                "shuffle": "shuffle" if dtype.itemsize > 1 else "noshuffle",
-                "typesize": dtype.itemsize,
-                "blocksize": 0,
-            },
-        },
+        {"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"}
     ]
+    if compression != "none":
+        shuffle = "shuffle" if dtype.itemsize > 1 else "noshuffle"
+        blosc = {"cname": compression, "clevel": 5, "shuffle": shuffle, "typesize": dtype.itemsize, "blocksize": 0}
+        codecs.append({"name": "blosc", "configuration": blosc})
     if shard != chunk:
         index_codecs = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
         sharding = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index_codecs, "index_location": "end"}

@@ -140,6 +140,18 @@ class Store:
         found = self._kvstore().read(key).result()
         return found.value if found.state == "value" else None
 
+    def start_read(self, key: str) -> ts.Future:
+        """Begin to read what is under `key`."""
+        return self._kvstore().read(key)
+
+    def open_shard(self, key: str, sharding: dict[str, Any]) -> ts.KvStore:
+        """The encoded chunks that the shard under `key` holds: the key of each is its place, big-endian uint32s.
+
+        `sharding`: the specification of a `zarr3_sharding_indexed` driver, but for its base.
+        """
+        base = {**self.spec, "path": self.spec["path"] + key}
+        return ts.KvStore.open({**sharding, "base": base}, context=_context).result()
+
     def write_bytes(self, key: str, value: bytes) -> None:
         """Replace what is under `key` in one step: readers see the old bytes or the new ones, whole."""
         self._kvstore().write(key, value).result()

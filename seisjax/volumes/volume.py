@@ -25,6 +25,7 @@ from seisjax.conventions import (
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape, round_up, tiles
 from seisjax.volumes import metadata as zarr
+from seisjax.volumes.encoded import start_fetch
 from seisjax.volumes.label_index import LabelCounter, LabelIndex, as_classes, count_labels
 from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.retries import samples_of
@@ -193,6 +194,16 @@ class Volume:
             reading = begin()
         return lambda: samples_of(self._where(name), reading, begin)
 
+    def start_fetch(self, name: str, box: Box) -> Callable[[], int]:
+        """Begin to fetch an array's chunks over `box`, which lies inside it, and return at once.
+
+        Calling what is returned waits for them and tells how many bytes they are. Nothing is decoded or kept: this is
+        to find out what the storage gives.
+        """
+        store, path = self._places.get(name, (self._store, name))
+        with storage_errors(self._where(name), READ_REMEDY):
+            return start_fetch(store, path, self._documents[name], self._info(name), box)
+
     def read_scaled(self, name: str, box: Box) -> np.ndarray:
         """What the samples of an array in `box` stand for, float32, NaN where missing; see `read_amplitude`."""
         return _decode(self.read(name, box), self._info(name).attributes)
@@ -229,7 +240,7 @@ class Volume:
 
         Where the array has copies in other chunks, the one is read whose chunks over `box` hold the fewest samples.
         """
-        reading = self._start_padded(self._nearest_copy(AMPLITUDE, box), box, np.nan, np.float32)
+        reading = self._start_padded(self.nearest_copy(AMPLITUDE, box), box, np.nan, np.float32)
         live, attributes = self._start_live(box), self._info(AMPLITUDE).attributes
 
         def finish() -> np.ndarray:
@@ -250,7 +261,7 @@ class Volume:
         """Begin `read_labels` and return at once; calling what is returned waits for the labels."""
         array = self._label_array(name)
         dtype = np.uint8 if self._info(array).dtype == np.uint8 else np.int64  # one that holds IGNORE
-        reading = self._start_padded(self._nearest_copy(array, box), box, IGNORE, dtype)
+        reading = self._start_padded(self.nearest_copy(array, box), box, IGNORE, dtype)
         live = self._start_live(box)
 
         def finish() -> np.ndarray:
@@ -309,7 +320,7 @@ class Volume:
         names = (f"{SECTIONS_PREFIX}{axis}_{name}" for axis in self._axis_names)
         return [n for n in names if n in self.arrays and self.arrays[n].shape == self.arrays[name].shape]
 
-    def _nearest_copy(self, name: str, box: Box) -> str:
+    def nearest_copy(self, name: str, box: Box) -> str:
         """The array, or that copy of it, whose chunks over `box` hold the fewest samples."""
         box = box.intersect(Box.whole(self._info(name).shape))
 
@@ -364,7 +375,8 @@ class Volume:
         chunk, shard = zarr.clip_layout(shape, chunk or default_chunk, shard or default_shard)
         if fill is None:
             fill = IGNORE if is_label else zarr.default_fill(dtype)
-        document = zarr.array_metadata(shape, dtype, chunk, shard, fill, names, attributes or {})
+        compression = self.attributes.get("compression", zarr.COMPRESSIONS[0])
+        document = zarr.array_metadata(shape, dtype, chunk, shard, fill, names, attributes or {}, compression)
         with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
             self._added.add(name)
             standing = self._store.read_json(f"{name}/zarr.json") if self._shared else None
@@ -391,7 +403,13 @@ class Volume:
             with self._lock:
                 self._counters[name].count(box, values)
         with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
-            self._handle(name)[box.slices].write(values).result()
+            handle = self._handle(name)
+            whole = Box.between(box.start, [round_up(b, s) for b, s in zip(box.stop, info.shard, strict=True)])
+            if whole != box:
+                padded = np.full(whole.shape, handle.fill_value, info.dtype)
+                padded[tuple(slice(side) for side in box.shape)] = values
+                values = padded
+            handle[whole.slices].write(values).result()
 
     def stored_shard(self, name: str, box: Box) -> bytes | None:
         """The bytes in which the store keeps a shard; None where it has none, for every sample is the fill value."""
@@ -539,7 +557,13 @@ class Volume:
         with self._lock:
             if name not in self._handles:
                 store, path = self._places.get(name, (self._store, name))
-                self._handles[name] = store.open_array(path, self._documents[name])
+                document = self._documents[name]
+                if not self._reads_only:
+                    # Of whole shards: TensorStore reads one that reaches past the end before it writes it, and would
+                    # fail on one that is damaged.
+                    info = self._info(name)
+                    document = document | {"shape": [*map(round_up, info.shape, info.shard)]}
+                self._handles[name] = store.open_array(path, document)
             return self._handles[name]
 
     def _where(self, name: str) -> str:

@@ -12,7 +12,7 @@ from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.readers import Column
 from seisjax.volumes.volume import Volume
 
-_LAYOUT = ("axes", "chunk", "shard")  # what the new volume says of itself
+_LAYOUT = ("axes", "chunk", "shard", "compression")  # what the new volume says of itself
 _SMALL = 2**24  # samples of an array that is carried over whole
 
 
