@@ -161,6 +161,22 @@ def test_what_is_ignored_changes_no_bit(name, outputs):
         assert np.asarray(other_gradient).tobytes() == np.asarray(gradient).tobytes()
 
 
+def test_what_is_ignored_changes_no_bit_at_any_resolution():
+    _, labels = example(3, (2, 8, 12))
+    labels = labels.at[:, :, 5:9].set(IGNORE)
+    logits = [example(3, (2, 8 // 2**k, 12 // 2**k), seed=k)[0] for k in range(2)]
+    step = value_and_grad(DeepSupervision(make_loss("focal+generalized_dice", 3, boundary_weight=2.0), 2))
+    value, gradients = step(logits, labels)
+    ignored = [np.asarray(scale == IGNORE) for scale in (labels, coarser_labels(labels, 2, 3))]
+    poisoned = [jnp.where(where[..., None], jnp.nan, x) for where, x in zip(ignored, logits, strict=True)]
+    assert ignored[1].any()
+    other_value, other_gradients = step(poisoned, labels)
+    assert np.asarray(other_value).tobytes() == np.asarray(value).tobytes()
+    for gradient, other, where in zip(gradients, other_gradients, ignored, strict=True):
+        assert (np.asarray(gradient)[where] == 0).all()
+        assert np.asarray(other).tobytes() == np.asarray(gradient).tobytes()
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("outputs", [1, 4])
 def test_nothing_labelled_gives_zero(name, outputs):
@@ -309,6 +325,18 @@ def test_total_leaves_out_what_was_not_counted():
 
 
 SCALE = 100
+
+
+@pytest.mark.parametrize("name", ["cross_entropy+dice", "focal+generalized_dice"])
+def test_what_is_ignored_under_soft_labels_changes_no_bit(name):
+    logits, labels = soft_example()
+    step = value_and_grad(make_loss(name, 1, label_scale=SCALE))
+    poisoned = jnp.where((labels == IGNORE)[..., None], jnp.nan, logits)
+    for one, other in zip(step(logits, labels), step(poisoned, labels), strict=True):
+        assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    value, gradient = step(poisoned, jnp.full_like(labels, IGNORE))
+    assert value == 0
+    assert (np.asarray(gradient) == 0).all()
 
 
 def soft_example(shape=(3, 8, 10), seed=0):

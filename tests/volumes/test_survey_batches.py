@@ -1,6 +1,7 @@
-"""Batches of ingested surveys, beside batches of the same traces laid out here by hand."""
+"""Batches of ingested surveys, on disk and on a web server, beside batches of the same traces laid out by hand."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,15 @@ def batches(volume: Volume, window: tuple[int, ...]) -> str:
 
 @pytest.mark.real_data
 @pytest.mark.parametrize("name", SURVEYS)
-def test_an_ingested_survey_gives_the_batches_of_its_traces(name: str, real_data: Path, tmp_path: Path) -> None:
+def test_an_ingested_survey_gives_the_batches_of_its_traces(
+    name: str, real_data: Path, tmp_path: Path, serving: Callable
+) -> None:
     axes, start, vertical, window = SURVEYS[name]
     ours = ingest(real_data / name, tmp_path / "survey.zarr", axes=axes, vertical=vertical)
     expected = by_hand(real_data / name, axes, start, vertical)
     for axis, wanted in zip(ours.axes, expected.axes, strict=True):
         np.testing.assert_allclose(axis.labels, wanted.labels)
-    assert batches(ours, window) == batches(expected, window)
+    wanted = batches(expected, window)
+    assert batches(ours, window) == wanted
+    with serving(tmp_path) as url:
+        assert batches(open_volume(f"{url}/survey.zarr"), window) == wanted
