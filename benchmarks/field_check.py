@@ -27,7 +27,7 @@ from seisjax.command_line import run
 from seisjax.detection import sta_lta
 from seisjax.detection.picks import P, Picks, S
 from seisjax.detection.scan import Picking, Predictions, pick_waves
-from seisjax.errors import UserError
+from seisjax.errors import UserError, nearest
 from seisjax.files import write_json
 from seisjax.geometry import Box
 from seisjax.volumes import Volume, open_volume
@@ -39,6 +39,8 @@ THRESHOLD = flags.DEFINE_float("threshold", 0.5, "probability of a pick")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 RECORDS = flags.DEFINE_string("records", "", "PNG file for a figure of the Iceland records")
 FIGURE = flags.DEFINE_string("figure", "", "PNG file for a figure of our picks less the automatic ones, Iceland")
+EVENTS = flags.DEFINE_string("events", "", "PNG file for a figure of what triggers at Unterhaching, with probabilities")
+NETWORKS = flags.DEFINE_list("networks", ["iceland", "unterhaching"], "which are checked")
 
 ROOT = Path(__file__).resolve().parent.parent
 HIGHPASS = "2,"  # Hz: what lies below is the sea's
@@ -81,7 +83,9 @@ def main(argv: Sequence[str]) -> None:
     """Both networks of stations, one after the other."""
     del argv
     data, work = Path(DATA.value), Path(WORK.value)
-    for folder in ("iceland", "unterhaching"):
+    for folder in NETWORKS.value:
+        if folder not in CHECKS:
+            raise UserError(f"--networks={folder}: unknown{nearest(folder, CHECKS)}")
         if not (data / folder).is_dir():
             raise UserError(f"--data={data}: has no folder {folder}; see the top of this script for what it must hold")
     work.mkdir(parents=True, exist_ok=True)
@@ -92,17 +96,33 @@ def main(argv: Sequence[str]) -> None:
         "steps": STEPS.value,
         "threshold": THRESHOLD.value,
     }
-    iceland_stations(data / "iceland/stations.txt", work / "iceland_stations.csv")
-    records = make(work, "iceland", data / "iceland/*.m", 100, work / "iceland_stations.csv")
-    result["iceland"] = compare_iceland(records, work, data / "iceland")
-    if RECORDS.value:
-        draw_records(records, references(records, data / "iceland"), Path(RECORDS.value))
-    if FIGURE.value:
-        draw_differences(result["iceland"]["agreement"], Path(FIGURE.value))
-    records = make(work, "unterhaching", data / "unterhaching/*.cut.slist.gz", 50, None)
-    result["unterhaching"] = compare_unterhaching(records, work)
+    result |= {name: CHECKS[name](work, data / name) for name in NETWORKS.value}
     if OUTPUT.value:
         write_json(Path(OUTPUT.value), result)
+
+
+def check_iceland(work: Path, folder: Path) -> dict[str, Any]:
+    """Scores, and figures where they are asked for."""
+    iceland_stations(folder / "stations.txt", work / "iceland_stations.csv")
+    records = make(work, "iceland", folder / "*.m", 100, work / "iceland_stations.csv")
+    result = compare_iceland(records, work, folder)
+    if RECORDS.value:
+        draw_records(records, references(records, folder), Path(RECORDS.value))
+    if FIGURE.value:
+        draw_differences(result["agreement"], Path(FIGURE.value))
+    return result
+
+
+def check_unterhaching(work: Path, folder: Path) -> dict[str, Any]:
+    """Scores, and a figure where it is asked for."""
+    records = make(work, "unterhaching", folder / "*.cut.slist.gz", 50, None)
+    result = compare_unterhaching(records, work)
+    if EVENTS.value:
+        draw_events(records, result["sta_lta_s"], Path(EVENTS.value))
+    return result
+
+
+CHECKS = {"iceland": check_iceland, "unterhaching": check_unterhaching}
 
 
 def make(work: Path, name: str, files: Path, rate: float, stations: Path | None) -> Records:
@@ -201,8 +221,8 @@ def compare_iceland(records: Records, work: Path, folder: Path) -> dict[str, Any
     }
     quiet = quiet_times(wanted, records.seconds)
     alarms = {
-        "network": false_alarms(records.picks, quiet, records),
-        "STA/LTA, first trigger": false_alarms(by_hand, quiet, records),
+        "network": false_alarms(records.picks, quiet, len(records.stations)),
+        "STA/LTA, first trigger": false_alarms(by_hand, quiet, int(verticals(records).sum())),
     }
     print(f"\nIceland: {len(wanted)} automatic picks of {len({w.event for w in wanted})} events")
     for name, scores in agreement.items():
@@ -248,9 +268,13 @@ def sta_lta_picks(records: Records) -> Picks:
     traces = records.volume.read_amplitude(Box.whole(records.volume.shape))
     ratio = sta_lta.ratios(traces, records.interval, STA_LTA.sta, STA_LTA.lta)
     picks = sta_lta.triggers(ratio, records.interval, STA_LTA.on, STA_LTA.off)
-    vertical = np.array([component == "z" for component in records.volume.attributes["receiver_components"]])
-    picks = picks.where(vertical[picks.receiver])
+    picks = picks.where(verticals(records)[picks.receiver])
     return picks._replace(phase=np.full(picks.number, P, np.int8))
+
+
+def verticals(records: Records) -> np.ndarray:
+    """Which receivers measure the vertical component."""
+    return np.array([component == "z" for component in records.volume.attributes["receiver_components"]])
 
 
 def quiet_times(wanted: Sequence[Reference], seconds: float) -> list[tuple[float, float]]:
@@ -268,12 +292,12 @@ def quiet_times(wanted: Sequence[Reference], seconds: float) -> list[tuple[float
     return stretches
 
 
-def false_alarms(picks: Picks, quiet: Sequence[tuple[float, float]], records: Records) -> dict[str, Any]:
-    """Picks in quiet stretches."""
+def false_alarms(picks: Picks, quiet: Sequence[tuple[float, float]], receivers: int) -> dict[str, Any]:
+    """Picks in quiet stretches, on so many receivers."""
     count = sum(int(((picks.time >= a) & (picks.time < b)).sum()) for a, b in quiet)
     length = sum(b - a for a, b in quiet)
-    rate = count / (len(records.stations) * length / 60)
-    return {"picks": count, "seconds": length, "per_receiver_minute": rate}
+    rate = count / (receivers * length / 60)
+    return {"picks": count, "receivers": receivers, "seconds": length, "per_receiver_minute": rate}
 
 
 def compare_catalogue(records: Records, path: Path, folder: Path) -> dict[str, Any]:
@@ -300,8 +324,10 @@ def compare_unterhaching(records: Records, work: Path) -> dict[str, Any]:
     with (work / "unterhaching_events.csv").open(newline="") as file:
         times = [float(row["time"]) for row in csv.DictReader(file)]
     known = [clock(records.volume, moment) for moment in UNTERHACHING]
-    found = [min((t - k for t in times), key=abs, default=None) for k in known]
+    found = nearest_to(known, times)
     triggers = coincidence(records)
+    beside = nearest_to(triggers, times)
+    agreement = {f"within_{limit}_s": sum(d is not None and abs(d) <= limit for d in beside) for limit in WITHIN}
     picks = records.picks
     far = np.all([np.abs(picks.time - k - 5) > 10 for k in known], axis=0)
     minutes = (records.seconds - 20 * len(known)) / 60
@@ -317,7 +343,10 @@ def compare_unterhaching(records: Records, work: Path) -> dict[str, Any]:
     }
     print(f"\nUnterhaching: our events at {', '.join(f'{t:.2f}' for t in times)} s; known near "
           f"{', '.join(f'{k:.2f}' for k in known)} s; {rate:.2f} picks a receiver and minute elsewhere")  # fmt: skip
-    print(f"  STA/LTA with coincidence triggers at {', '.join(f'{t:.2f}' for t in triggers)} s")
+    print(
+        f"  STA/LTA with coincidence triggers at {', '.join(f'{t:.2f}' for t in triggers)} s; events of ours "
+        + ", ".join(f"{name.replace('_', ' ')}: {count} of {len(triggers)}" for name, count in agreement.items())
+    )
     for moment, picked in first.items():
         print(f"  {moment}: " + ", ".join(f"{name} {t:+.2f}" for name, t in picked.items()))
     return {
@@ -325,15 +354,21 @@ def compare_unterhaching(records: Records, work: Path) -> dict[str, Any]:
         "known_s": known,
         "nearest_s": found,
         "sta_lta_s": triggers,
+        "nearest_to_sta_lta_s": beside,
+        "agreement_with_sta_lta": agreement,
         "picks_per_receiver_minute_elsewhere": rate,
         "first_picks_s": first,
     }
 
 
+def nearest_to(wanted: Sequence[float], times: Sequence[float]) -> list[float | None]:
+    """For each wanted time the distance (s) of the nearest of `times`: positive where that is late."""
+    return [min((t - one for t in times), key=abs, default=None) for one in wanted]
+
+
 def coincidence(records: Records) -> list[float]:
     """When STA/LTA triggers on three vertical channels together."""
-    vertical = [component == "z" for component in records.volume.attributes["receiver_components"]]
-    traces = records.volume.read_amplitude(Box.whole(records.volume.shape))[vertical]
+    traces = records.volume.read_amplitude(Box.whole(records.volume.shape))[verticals(records)]
     return [found.first_arrival for found in sta_lta.detect(traces, records.interval, COINCIDENCE)]
 
 
@@ -384,6 +419,32 @@ def draw_records(
         ax.set_xlabel("time (s)")
         ax.set_xlim(begin, begin + length)
     axes[0].set_yticks(range(len(names)), names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def draw_events(
+    records: Records, triggers: Sequence[float], path: Path, before: float = 2.0, after: float = 6.0
+) -> None:
+    """All records around each trigger of STA/LTA with coincidence, with the probabilities of P and S."""
+    traces = records.volume.read_amplitude(Box.whole(records.volume.shape))
+    time = np.arange(traces.shape[1]) * records.interval
+    names = records.volume.attributes["receiver_names"]
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    axes = figure.subplots(1, len(triggers), sharey=True, squeeze=False)[0]
+    for ax, trigger in zip(axes, triggers, strict=True):
+        inside = (time >= trigger - before) & (time < trigger + after)
+        for row, trace in enumerate(traces[:, inside]):
+            scale = np.nanmax(np.abs(trace)) or 1.0
+            ax.plot(time[inside], row + 0.4 * trace / scale, lw=0.5, color="0.3")
+            for probability, colour in zip(records.probability[:, row, inside], ("#1B6CA8", "#C8553D"), strict=True):
+                ax.fill_between(time[inside], row, row + 0.5 * probability, color=colour, alpha=0.5, lw=0)
+        ax.axvline(trigger, color="k", lw=0.8, ls="--")
+        ax.set_xlim(trigger - before, trigger + after)
+        ax.set_xlabel("time (s)")
+        ax.set_title(f"STA/LTA triggers at {trigger:.2f} s")
+    axes[0].set_yticks(range(len(names)), names)
+    figure.suptitle("P blue, S red: our probabilities")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 

@@ -4,7 +4,9 @@
     python launch/evaluate.py --workdir=runs/1024 --split=test
 
 No file is read: panel i of the stream is a function of the seed and of i. Signal-to-noise ratios run from 0.1 to 3.
-7,781,777 parameters; 5.3 GiB on the device, 1.2 GiB on the host beside. It has not been trained to a score yet.
+7,781,777 parameters; 5.3 GiB on the device, 1.2 GiB on the host beside. It is for an accelerator and has not been
+trained to its end. Expect more than configs/microseismic_small.py reaches with half the receivers and an eighteenth of
+the panels (an IoU of the event class of 0.33, an event F1 of 0.72): an estimate, not a measurement.
 """
 
 from seisjax.config import Experiment

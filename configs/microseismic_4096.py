@@ -10,8 +10,9 @@ stored set is named by `--config.data.volume=panels.zarr`.
 
 7,781,777 parameters; 7,779,241 without norm (`--config.model.norm=none`), as the paper's. A device that works on one
 panel at a time needs 10.5 GiB in float32, 5.5 with `--config.model.remat=block` (jax 0.11); the host 1.3 GiB beside.
-`--config.precision.compute=bfloat16` is for accelerators. It has been trained for 20 steps, on one panel; what score it
-reaches is not known yet.
+`--config.precision.compute=bfloat16` is for accelerators. Here it was trained for 20 steps, on one panel. Expect more
+than configs/microseismic_small.py reaches with a seventh of the receivers and 1/22 of the panels (an IoU of the event
+class of 0.33, an event F1 of 0.72): an estimate, not a measurement.
 """
 
 from seisjax.config import Experiment
