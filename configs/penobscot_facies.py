@@ -4,8 +4,9 @@
     python launch/train.py --config=configs/penobscot_facies.py:crossline --workdir=runs/penobscot
 
 The argument chooses the split: `inline` keeps whole lines apart, and since neighbouring lines are alike it proves the
-plumbing only; `crossline` (default) trains on one side of the survey and tests on the other. docs/penobscot.md holds
-the scores that both reach.
+plumbing only; `crossline` (default) trains on one side of the survey and tests on the other. `both` has that split too,
+and sections of either direction, so that `launch/predict.py` can average predictions along inlines and along
+crosslines. docs/penobscot.md holds the scores that they reach.
 """
 
 from seisjax.config import Experiment
@@ -19,9 +20,11 @@ SPLITS = {
 
 
 def get_config(arg: str | None = None) -> Experiment:
-    """The experiment with the split named `arg`, "crossline" or "inline"."""
+    """The experiment named `arg`: "crossline", "inline" or "both"."""
+    if arg == "both":
+        return _both()
     if (arg or "crossline") not in SPLITS:
-        raise UserError(f"configs/penobscot_facies.py:{arg}: no such split; choose one of {', '.join(SPLITS)}")
+        raise UserError(f"configs/penobscot_facies.py:{arg}: no such split; choose one of {', '.join(SPLITS)}, both")
     config = Experiment()
     config.data.volume = "penobscot.zarr"
     config.data.labels = "facies"
@@ -44,4 +47,16 @@ def get_config(arg: str | None = None) -> Experiment:
     config.train.num_steps = 850
     config.train.evaluate_every = 200
     config.train.checkpoint_every = 200
+    return config
+
+
+def _both() -> Experiment:
+    """The split by crosslines, with sections across inlines and across crosslines, drawn alike."""
+    config = get_config("crossline")
+    config.data.directions = ("inline", "crossline")
+    config.data.window = (1, 24, 1501)  # the survey has no more than 24 inlines
+    config.data.batch_size = 8
+    config.augment.flip_axes = ("inline", "crossline")
+    config.model.levels = 4  # 24 traces are then whole at every level, and neighbouring windows share two thirds
+    config.train.num_steps = 900
     return config

@@ -146,6 +146,7 @@ def section(
     overlays: dict[str, np.ndarray] | None = None,
     unit: str = "",
     title: str = "",
+    stacked: bool = False,
 ) -> None:
     """A section of a survey in its coordinates: the amplitude, and beside it a panel for each overlay of classes.
 
@@ -157,11 +158,13 @@ def section(
       overlays: panel title -> (horizontal, vertical) classes, "label" and "prediction" say; IGNORE stays grey.
       unit: unit of the amplitude, "" for none.
       title: line above the figure.
+      stacked: panels below one another, for planes that are much wider than high.
     """
     overlays = overlays or {}
     count = 1 + len(overlays)
-    figure = Figure(figsize=(min(5.2 * count, 16), 4.8), layout="constrained")
-    grid = figure.subplots(1, count, squeeze=False, sharex=True, sharey=True)[0]
+    size, shape = ((11, 1.7 * count + 1.2), (count, 1)) if stacked else ((min(5.2 * count, 16), 4.8), (1, count))
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).ravel()
     image = Plane(amplitude, axes[0].name, axes[1].name)
     extent = (*edges(axes[0]), *reversed(edges(axes[1])))
     for panel, (name, classes) in zip(grid, {"amplitude": None, **overlays}.items(), strict=True):
@@ -172,7 +175,8 @@ def section(
             shown = np.ma.masked_where(~np.isfinite(amplitude) | (classes == IGNORE), classes)
             draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=extent)
         panel.set_title(name, fontsize=11)
-        panel.set(xlabel=axis_label(axes[0]), ylabel=axis_label(axes[1]) if panel is grid[0] else "")
+        panel.set(xlabel=axis_label(axes[0]), ylabel=axis_label(axes[1]))
+        panel.label_outer()
     figure.suptitle(title, fontsize=12)
     if overlays:
         add_legend(figure, class_names, amplitude)

@@ -77,6 +77,8 @@ def test_section_in_coordinates(tmp_path: Path) -> None:
     overlays = {"label": classes, "prediction": classes}
     figures.section(path, amplitude[..., 0], axes, class_names=NAMES, overlays=overlays, title="inline 7")
     assert imread(path).shape[1] > 2 * imread(path).shape[0]
+    figures.section(path, amplitude[..., 0], axes, class_names=NAMES, overlays=overlays, stacked=True)
+    assert imread(path).shape[1] < 2 * imread(path).shape[0]
     figures.section(path, amplitude[:1, :, 0], (Axis("crossline", np.arange(1)), axes[1]), unit="m/s")
 
 
