@@ -5,10 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+from flax import nnx
 
 from seisjax.config import Data, Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.config_flags import load_config
 from seisjax.errors import UserError
+from seisjax.models.initialize import parameter_count
+from seisjax.models.unet import UNet
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.py"))
 
@@ -28,6 +31,17 @@ def test_a_config_says_how_it_is_run(file: Path) -> None:
     docstring = file.read_text().split('"""')[1]
     assert re.search(rf"python launch/train.py --config=configs/{file.name}", docstring)
     assert "--workdir=" in docstring
+
+
+@pytest.mark.parametrize("name", ["local_network", "microseismic_small", "microseismic_1024", "microseismic_4096"])
+def test_configs_of_panels_state_parameters_memory_and_score(name: str) -> None:
+    (file,) = (file for file in CONFIGS if file.stem == name)
+    docstring, model = " ".join(file.read_text().split('"""')[1].split()), load_config(str(file)).model
+    options = {"spatial_ndim": 2, "base_features": model.base_features, "levels": model.levels, "norm": model.norm}
+    network = nnx.eval_shape(lambda: UNet(1, model.num_classes, **options, rngs=nnx.Rngs(0)))
+    assert f"{parameter_count(nnx.state(network, nnx.Param)):,} parameters" in docstring
+    assert "GiB" in docstring
+    assert re.search(r"Expect .*IoU.* of (about )?0\.\d", docstring)
 
 
 def test_a_tree_survives_json() -> None:
