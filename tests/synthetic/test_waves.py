@@ -78,6 +78,13 @@ def test_an_explosion_moves_all_receivers_up_and_outwards_and_has_no_s():
     assert np.abs(event.signal[1]).max() < 1e-5 * hydrophone
 
 
+def test_s_is_delayed_twice_as_much_as_p_at_a_receiver():
+    onset = jax.jit(lambda statics: event_waves(CENTRAL, ARRAY, statics, jax.random.key(0)).onset)
+    statics = np.linspace(-0.01, 0.02, len(ARRAY.places)).astype(np.float32)
+    late = np.asarray(onset(statics)) - np.asarray(onset(np.zeros_like(statics)))
+    np.testing.assert_allclose(late, [statics, 2 * statics], atol=1e-6)
+
+
 def test_s_moves_across_the_ray():
     event = waves(central())
     z, n, e = (first_motion(event.signal[:, 16 + i]) for i in range(3))
