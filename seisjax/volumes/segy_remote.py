@@ -13,6 +13,7 @@ import numpy as np
 from seisjax.errors import UserError
 
 _SCHEMES = ("http://", "https://", "gs://", "s3://")
+_BACKENDS = {"s3": "s3fs", "gs": "gcsfs"}  # what fsspec reads these with; not in the extra, as few need both
 _WAITS = (0.5, 1.0, 2.0)  # seconds before a failed read is tried again
 _FEW_BYTES = 1 << 14  # of a trace; below, fetching whole traces is faster than a request for each header
 _HEADER = 240
@@ -29,13 +30,16 @@ def _file_system(path: str) -> tuple[Any, str]:
     try:
         import segy  # noqa: F401  (what reads the traces; asked for first, so that its absence is told first)
         from fsspec.core import url_to_fs
-
-        return url_to_fs(path)
     except ImportError as error:
         raise UserError(
             f"{path}: reading SEG-Y over the network needs {error.name or error}; pip install 'seisjax[cloud]', "
             "or copy the file here"
         ) from error
+    try:
+        return url_to_fs(path)
+    except ImportError as error:
+        needed = _BACKENDS.get(path.partition(":")[0], "'seisjax[cloud]'")
+        raise UserError(f"{path}: {error}; pip install {needed}, or copy the file here") from error
 
 
 def _patiently(path: str, read: Callable[[], _T]) -> _T:
@@ -118,7 +122,7 @@ class RemoteTraces:
         layout = self._file.spec.trace
         if (layout.offset, layout.itemsize) != (start, trace_bytes):
             raise UserError(f"{path}: its layout is not read over the network; copy the file here")
-        self._file.fs = _RaisingRanges(self._file.fs)
+        self._file.fs = _RaisingRanges(self._file.fs)  # pyright: ignore[reportAttributeAccessIssue]
 
     def close(self) -> None:
         """Nothing is held open."""

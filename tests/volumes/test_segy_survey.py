@@ -247,6 +247,14 @@ def test_the_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch):
         open_segy(["s3://bucket/a.segy"], None, "time")
 
 
+@pytest.mark.parametrize(("scheme", "package"), [("s3", "s3fs"), ("gs", "gcsfs")])
+def test_the_missing_backend_is_told(monkeypatch: pytest.MonkeyPatch, scheme: str, package: str):
+    pytest.importorskip("segy")
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"^{scheme}://bucket/a.segy: .*{package}.*; pip install {package}, or copy"):
+        open_segy([f"{scheme}://bucket/a.segy"], None, "time")
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "axes", "vertical"),
