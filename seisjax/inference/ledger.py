@@ -46,8 +46,14 @@ class Ledger:
         return self._ask(lambda store: store.read_bytes(_key(number))) is not None
 
     def record(self, number: int) -> dict[str, Any] | None:
-        """Who did this block, when and with what command, and the checksums of what was written."""
-        return self._ask(lambda store: store.read_json(_key(number)))
+        """Who did this block, when and with what command, and the checksums of what was written.
+
+        None where there is no record, or a damaged one.
+        """
+        try:
+            return self._ask(lambda store: store.read_json(_key(number)))
+        except json.JSONDecodeError:
+            return None
 
     def add(self, number: int, region: str, command: str, shards: Mapping[str, str]) -> None:
         """Write down that a block is done; all of it is in the store."""
@@ -78,7 +84,7 @@ class Ledger:
             store.delete(f"{FOLDER}/begun/{name}")
 
     def finish(self, shards: Mapping[str, str]) -> None:
-        """Keep the checksums of what is no block's: coordinates and masks."""
+        """Keep the checksums of what is no block's: coordinates and the mask."""
         self.forget_hints()
         self._find().write_json(f"{FOLDER}/rest.json", {"shards": dict(shards)})
 

@@ -176,7 +176,7 @@ def predict_volume(
         origin = {**(attributes or {}), "task": summary_of(wanted)}
         products = _open_products(task, site, layout, origin)
         if verify:
-            _forget_damaged(products, blocks, say)
+            _repair(products, blocks, say)
         work = Work(products, layout.runs(blocks), max_blocks)
         with queue:
             windows = _windows(task, products, work, progress or (lambda done, total: None))
@@ -215,7 +215,10 @@ def _leave(site: Site) -> None:
         site.discard()
 
 
-def _forget_damaged(products: ProductsVolume, blocks: Sequence[Block], say: Callable[[str], None]) -> None:
+def _repair(products: ProductsVolume, blocks: Sequence[Block], say: Callable[[str], None]) -> None:
+    """Write damaged coordinates again, and have damaged blocks predicted again."""
+    for name in products.mend():
+        say(f"damaged: {name}; written again")
     for block in products.damaged(blocks):
         say(f"damaged: {products.region(block)}; predicted again")
         products.ledger.forget(block.number)

@@ -21,7 +21,7 @@ from seisjax.inference.blocks import Block, Layout
 from seisjax.inference.ledger import checksums
 from seisjax.inference.site import Site
 from seisjax.volumes import Volume, create_volume
-from seisjax.volumes.metadata import COORDINATES
+from seisjax.volumes.metadata import COORDINATES, own_attributes
 from seisjax.volumes.store import WRITE_REMEDY, storage_errors
 
 ARRAYS = {"class": PRED_CLASS, "probability": PRED_PROBABILITY, "entropy": PRED_ENTROPY, "spread": PRED_SPREAD}
@@ -79,13 +79,25 @@ class ProductsVolume:
         self.ledger = site.ledger
         self._site = site
         with storage_errors(site.url, WRITE_REMEDY):
-            self.volume = site.open(lambda: self._create(classes, attributes))
+            self.volume = site.join(lambda: self._create(classes, attributes)) or self._open()
+
+    @property
+    def _axes(self) -> list[Axis]:
+        parts = zip(self._survey.axes, self._box.slices, strict=True)
+        return [Axis(axis.name, axis.labels[part], axis.unit) for axis, part in parts]
+
+    def _open(self) -> Volume:
+        """What stands in its place; the axes are known, and those that are stored may be damaged."""
+        document = self._site.store.read_json("zarr.json")
+        attributes = own_attributes(document)
+        assert attributes is not None  # else the site would not call it finished
+        return Volume(self._site.url, self._site.store, self._axes, attributes, document=document)
 
     def _create(self, classes: Mapping[str, Sequence[str]], attributes: Mapping[str, Any]) -> Volume:
         survey, box = self._survey, self._box
         volume = create_volume(
             self._site.url,
-            [Axis(a.name, a.labels[part], a.unit) for a, part in zip(survey.axes, box.slices, strict=True)],
+            self._axes,
             dtype=None,
             chunk=survey.arrays[AMPLITUDE].chunk,
             shard=self._layout.shard,
@@ -145,6 +157,8 @@ class ProductsVolume:
 
         Returns False where another worker has said so, or has finished the volume.
         """
+        if self._site.finished:  # nothing but damage is mended there: no hint is to stay
+            return True
         with self._site.writing() as may_write:
             return may_write and self.ledger.begin(block.number)
 
@@ -195,19 +209,33 @@ class ProductsVolume:
         return checksums(self.volume, places)
 
     def damaged(self, blocks: Sequence[Block]) -> list[Block]:
-        """Blocks whose shards are not what their records say: missing, cut short or altered; coordinates are mended.
+        """Blocks whose shards are not what their records say: missing, cut short or altered.
 
         Raises UserError where the store cannot be read.
         """
-        if self._site.finished:
-            rest, found = self.ledger.rest(), self._rest()
-            for name in {place.split(" at ")[0] for place in rest if rest[place] != found.get(place)}:
-                self._copy(self.volume, name)
         done = (block for block in blocks if self.ledger.has(block.number))
         return [b for b in done if (self.ledger.record(b.number) or {}).get("shards") != self._checksums(b)]
 
+    def mend(self) -> list[str]:
+        """Write those arrays again that are no block's, coordinates and the mask, where they are not as they were.
+
+        Returns their names. In a volume that still grows they are written at each start.
+        """
+        if not self._site.finished:
+            return []
+        rest, found = self.ledger.rest(), self._rest()
+        names = sorted({place.split(" at ")[0] for place in rest if rest[place] != found.get(place)})
+        labels = {axis.name: axis.labels for axis in self._axes}
+        for name in names:
+            if name in labels:
+                self.volume.write(name, Box.whole(labels[name].shape), labels[name])
+            else:
+                self._copy(self.volume, name)
+        return names
+
     def _rest(self) -> dict[str, str]:
-        return checksums(self.volume, ((name, box) for name in self._copied for box in self.volume.shards(name)))
+        names = [*(axis.name for axis in self._axes), *self._copied]
+        return checksums(self.volume, ((name, box) for name in names for box in self.volume.shards(name)))
 
     def finish(self) -> Volume:
         """The volume, whole and seen by all."""

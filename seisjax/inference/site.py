@@ -7,7 +7,7 @@ from typing import Any
 
 from seisjax.errors import UserError
 from seisjax.inference.ledger import FOLDER, Ledger
-from seisjax.volumes import Volume, open_volume
+from seisjax.volumes import Volume
 from seisjax.volumes.creating import check_free
 from seisjax.volumes.ledger import Plan
 from seisjax.volumes.staging import SharedStaging
@@ -89,14 +89,14 @@ class Site:
             self.staging.share()
         return True
 
-    def open(self, create: Callable[[], Volume]) -> Volume:
-        """The volume in its place, or what `create` begins or finds where it grows."""
+    def join(self, create: Callable[[], Volume]) -> Volume | None:
+        """What `create` begins or finds where the volume grows; None where it stands in its place."""
         while not self.finished and (self.staging is None or self.staging.stands()):
             with self.writing() as may_write:
                 if may_write:
                     return create()
             time.sleep(_LOOK)  # another worker finishes it, or is killed meanwhile
-        return open_volume(self.url)
+        return None
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[bool]:
