@@ -102,7 +102,7 @@ def _profile(lattice: Lattice, axis: int, start: int, blend: str, radius: int) -
     if blend == "linear":
         return 1.0 - np.abs(np.arange(side) + 0.5 - side / 2) * (2 / (side + 1))
     weights = np.ones(side)
-    if blend == "crop":
+    if blend == "crop" and side > 1:  # across sections there is nothing to leave out
         starts = lattice.starts[axis]
         weights[: radius if start > starts[0] else 0] = 0
         weights[side - radius if start < starts[-1] else side :] = 0
