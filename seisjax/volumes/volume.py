@@ -403,13 +403,7 @@ class Volume:
             with self._lock:
                 self._counters[name].count(box, values)
         with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
-            handle = self._handle(name)
-            whole = Box.between(box.start, [round_up(b, s) for b, s in zip(box.stop, info.shard, strict=True)])
-            if whole != box:
-                padded = np.full(whole.shape, handle.fill_value, info.dtype)
-                padded[tuple(slice(side) for side in box.shape)] = values
-                values = padded
-            handle[whole.slices].write(values).result()
+            _write_shards(self._handle(name), info, box, values)
 
     def stored_shard(self, name: str, box: Box) -> bytes | None:
         """The bytes in which the store keeps a shard; None where it has none, for every sample is the fill value."""
@@ -574,6 +568,19 @@ class Volume:
     def _check_writable(self) -> None:
         if self._reads_only:
             raise UserError(f"{self.url}: is read, not written, by this package; write to a volume of its own")
+
+
+def _write_shards(handle: ts.TensorStore, info: ArrayInfo, box: Box, values: np.ndarray) -> None:
+    """Write whole shards; those that the array's end clips are filled up one by one, for all at once would take the
+    room of the values again."""
+    whole = Box.between(box.start, [b // s * s for b, s in zip(box.stop, info.shard, strict=True)])
+    if whole.size:
+        handle[whole.slices].write(values[whole.relative_to(box.start).slices]).result()
+    for part in tiles(box, info.shard):
+        if part.shape != info.shard:
+            filled = np.full(info.shard, handle.fill_value, info.dtype)
+            filled[tuple(slice(side) for side in part.shape)] = values[part.relative_to(box.start).slices]
+            handle[Box(part.start, info.shard).slices].write(filled).result()
 
 
 def _check_whole_shards(info: ArrayInfo, box: Box) -> None:

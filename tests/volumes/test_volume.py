@@ -1,8 +1,10 @@
 """Volumes: what is written comes back, masked, padded and labelled; from files, memory and HTTP."""
 
 import functools
+import math
 import multiprocessing
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -266,3 +268,17 @@ def test_a_volume_is_read_over_http(survey: Volume, serving: Callable[..., Abstr
 
 def test_a_file_url_is_a_path(survey: Volume) -> None:
     assert open_volume(f"file://{survey.url}").url == survey.url
+
+
+def test_shards_that_the_end_clips_take_the_room_of_one():
+    shape, shard = (64, 64, 60), (16, 16, 64)
+    axes = [Axis(name, np.arange(n)) for name, n in zip(("inline", "crossline", "time"), shape, strict=True)]
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    with create_volume("memory://clipped/", axes, chunk=(16, 16, 16), shard=shard) as volume:
+        volume.write("amplitude", Box((0, 0, 0), (16, 64, 60)), values[:16])  # what the first use takes
+        tracemalloc.start()
+        volume.write("amplitude", Box((16, 0, 0), (48, 64, 60)), values[16:])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 3 * 4 * math.prod(shard)
+    np.testing.assert_array_equal(open_volume("memory://clipped/").read_amplitude(Box.whole(shape)), values)
