@@ -62,7 +62,7 @@ def plan_prediction(source: Path, request: Prediction) -> str:
     return "\n".join(
         [
             f"region    {format_region(task.box, task.volume.axes)} ({_sides(task.box.shape)} samples)",
-            f"windows   {plan.windows} of {task.cutting.window}, stride {strides}, {task.batch_size} at a time",
+            f"windows   {plan.windows} of {task.cutting.cut}, stride {strides}, {task.batch_size} at a time",
             f"blocks    {plan.blocks} of up to {_sides(plan.block)} samples",
             f"computed  each window {several}in {plan.predicted / plan.windows:.2f} runs of blocks, each sample "
             f"{members * plan.computed / plan.samples:.1f} times",

@@ -298,7 +298,7 @@ def _predict(
         joined = joined if number else [Members() for _ in reads]
         for row, (read, mean) in enumerate(zip(reads, joined, strict=True)):
             assert result is not None
-            inside = (row, *(slice(side) for side in task.cutting.window))
+            inside = (row, *(slice(side) for side in task.cutting.cut))
             mean.add(np.flip(read.view.from_network(result[inside]), members[number][1]))
         if number == len(members) - 1:
             values = iter(joined)
@@ -320,7 +320,7 @@ def _calls(
 def _call(forward: Forward, reads: Sequence[_Read], flip: tuple[int, ...], task: Task) -> Any:
     images = np.full((task.batch_size, *task.cutting.padded, 1), np.nan, np.float32)
     for image, read in zip(images, reads, strict=False):
-        inside = tuple(slice(side) for side in task.cutting.window)
+        inside = tuple(slice(side) for side in task.cutting.cut)
         image[(*inside, 0)] = read.view.to_network(np.flip(read.image, flip))
     return forward(images)
 

@@ -21,7 +21,7 @@ class Cutting:
     none: those across which `window` has a side of 1.
     blend: weights where windows overlap: "linear" falls from the middle to the faces, "uniform" is 1 everywhere, and
     "crop" leaves out `radius` samples at all faces that do not lie at the volume's end, beyond which the network does
-    not see: then what is left equals that of one window as large as the volume.
+    not see: then what is left equals that of one window as large as the volume (or as `window`, where that is longer).
     """
 
     window: Shape
@@ -32,11 +32,19 @@ class Cutting:
     radius: int = 0
     directions: tuple[str, ...] = ()
 
+    @property
+    def cut(self) -> Shape:
+        """Sides of the windows that are cut: the whole image where they are cropped, for what is beyond the window
+        would be taken for what is beyond the volume."""
+        return self.padded if self.blend == "crop" else self.window
+
     def views(self, axes: Sequence[Axis]) -> list["View"]:
         """The lattices of a volume with these axes. Raises UserError for windows that cannot be cut so."""
         if self.blend not in BLENDS:
             raise UserError(f"--blend={self.blend}: unknown{nearest(self.blend, BLENDS)}")
         windows = section_windows(self.window, self.directions, axes, "--directions")
+        if self.blend == "crop":
+            windows = tuple(_filled(window, self.padded) for window in windows)
         return [View.of(self, window, tuple(len(axis) for axis in axes)) for window in windows]
 
 
@@ -62,7 +70,7 @@ class View:
             stride = _cropped_stride(cutting, window, shape)
         multiple = tuple(cutting.multiple if step % cutting.multiple == 0 else step for step in stride)
         lattice = Lattice(shape, window, stride, multiple=multiple)
-        moved = (0, 0) if window == cutting.window else (window.index(1), cutting.window.index(1))
+        moved = (window.index(1), cutting.window.index(1)) if cutting.directions else (0, 0)
         totals = []
         for axis, starts in enumerate(lattice.starts):
             total = np.zeros(starts[-1] + window[axis])
@@ -107,6 +115,12 @@ def _profile(lattice: Lattice, axis: int, start: int, blend: str, radius: int) -
         weights[: radius if start > starts[0] else 0] = 0
         weights[side - radius if start < starts[-1] else side :] = 0
     return weights
+
+
+def _filled(window: Shape, padded: Shape) -> Shape:
+    """The window with the long sides of `padded` in place of its own, in their order."""
+    long = iter([side for side in padded if side > 1])
+    return tuple(side if side == 1 else next(long) for side in window)
 
 
 def _cropped_stride(cutting: Cutting, window: Shape, shape: Shape) -> Shape:
