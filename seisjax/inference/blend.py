@@ -1,10 +1,15 @@
 """Sums of overlapping windows over one block of output, and what is made of them."""
 
+import functools
+from collections.abc import Iterator
+
 import numpy as np
 
 from seisjax.conventions import IGNORE
-from seisjax.geometry import Box
+from seisjax.geometry import Box, Shape, grow, tiles
 from seisjax.inference.views import View
+
+_PIECE = 2**15  # samples that are worked on at a time: what is in between stays in the processor's cache
 
 
 class BlockSums:
@@ -24,10 +29,16 @@ class BlockSums:
         """Add a window's values (*window, rows); its image (*window) tells where there are data (not NaN)."""
         part = window.intersect(self.block)
         inside, here = part.relative_to(window.start).slices, part.relative_to(self.block.start).slices
-        weights = view.weights(window)[inside]
-        self._has_data[here] |= np.isfinite(image[inside])
-        for k, sums in enumerate(self._sums):
-            sums[here] += weights * values[(*inside, k)]
+        axes = zip(view.profiles, window.start, inside, strict=True)
+        profiles = [profile[start][side] for profile, start, side in axes]
+        image, values = image[inside], values[inside]
+        has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
+        for piece in _pieces(part.shape):
+            sides = (profile[side] for profile, side in zip(profiles, piece, strict=True))
+            weights = functools.reduce(np.multiply.outer, sides)
+            has_data[piece] |= np.isfinite(image[piece])
+            for k, total in enumerate(sums):
+                total[piece] += weights * values[(*piece, k)]
 
     def mean(self, box: Box) -> np.ndarray:
         """The rows (rows, *box), float32, of a box in the block; NaN where there are no data.
@@ -35,10 +46,11 @@ class BlockSums:
         Rounding to float32 takes away what the float64 sums lost: equal probabilities stay as they are, to the bit.
         """
         here = box.relative_to(self.block.start).slices
-        mean = np.empty((len(self._sums), *box.shape), np.float32)
-        for sums, result in zip(self._sums, mean, strict=True):
-            np.divide(sums[here], self._views, out=result, dtype=np.float64, casting="same_kind")
-        np.copyto(mean, np.float32(np.nan), where=~self._has_data[here])
+        has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
+        mean = np.full(sums.shape, np.nan, np.float32)
+        for piece in _pieces(box.shape):
+            for total, result in zip(sums, mean, strict=True):
+                np.divide(total[piece], self._views, out=result[piece], where=has_data[piece], casting="same_kind")
         return mean
 
 
@@ -69,8 +81,12 @@ class Members:
 
 def most_probable(probabilities: np.ndarray) -> np.ndarray:
     """The class of the highest probability (the lower one of equals), uint8; IGNORE where it is NaN."""
-    classes = probabilities.argmax(axis=0).astype(np.uint8)
-    classes[np.isnan(probabilities[0])] = IGNORE
+    best, *others = probabilities
+    classes = np.zeros(best.shape, np.uint8)
+    for k, p in enumerate(others, 1):  # many times as fast as argmax over the first axis
+        classes[p > best] = k
+        best = np.maximum(best, p)
+    classes[np.isnan(best)] = IGNORE
     return classes
 
 
@@ -80,3 +96,8 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
     for p in probabilities:
         total -= p * np.log(np.maximum(p, np.finfo(np.float32).tiny))
     return total
+
+
+def _pieces(shape: Shape) -> Iterator[tuple[slice, ...]]:
+    """Indices of the parts of an array of this shape that are worked on one after the other."""
+    return (piece.slices for piece in tiles(Box.whole(shape), grow((1,) * len(shape), shape, _PIECE)))

@@ -2,10 +2,14 @@
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
-from seisjax.geometry import Box, Shape, grow, round_up, tiles
+import numpy as np
+
+from seisjax.geometry import Box, Shape, grow, round_up
 from seisjax.inference.views import View
 
 # Blocks of a run follow one another along the first axis, and hand on the windows that reach into the next.
@@ -14,32 +18,64 @@ _RUN = 16
 
 @dataclass(frozen=True)
 class Block:
-    """A block of whole shards of the output: its number, and its place in the output."""
+    """A block of whole shards of the output: its number, and its place in the output and in the survey."""
 
     number: int
     box: Box
+    place: Box
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Shards and blocks over an output of this shape."""
+    """Shards and blocks over an output of this shape, which begins at `origin` of the survey."""
 
+    origin: Shape
     shape: Shape
     shard: Shape
     block: Shape
 
-    def blocks(self) -> list[Block]:
+    @property
+    def counts(self) -> Shape:
+        """Blocks along each axis."""
+        return tuple(-(-n // side) for n, side in zip(self.shape, self.block, strict=True))
+
+    def blocks(self) -> "Blocks":
         """All blocks, those along the first axis one after the other."""
-        boxes = sorted(tiles(Box.whole(self.shape), self.block), key=lambda box: (box.start[1:], box.start[0]))
-        return [Block(number, box) for number, box in enumerate(boxes)]
+        return Blocks(self, range(math.prod(self.counts)))
 
-    def runs(self, blocks: Sequence[Block]) -> list[list[Block]]:
-        """The blocks in runs along the first axis."""
-        columns = itertools.groupby(blocks, key=lambda block: block.box.start[1:])
-        return [run for _, column in columns for run in _parted(list(column))]
+    def runs(self) -> list["Blocks"]:
+        """All blocks, in runs along the first axis."""
+        blocks, length = self.blocks(), self.counts[0]
+        return [run for i in range(0, len(blocks), length) for run in _parted(blocks[i : i + length])]
 
 
-def _parted(column: list[Block]) -> Iterator[list[Block]]:
+@dataclass(frozen=True)
+class Blocks(Sequence[Block]):
+    """Blocks of a layout by their numbers; each is made when it is asked for, for a volume may have very many."""
+
+    layout: Layout
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> Block: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Blocks": ...
+    def __getitem__(self, index: int | slice) -> "Block | Blocks":
+        """A block, or some of them, in their order here."""
+        if isinstance(index, slice):
+            return Blocks(self.layout, self.numbers[index])
+        layout, number = self.layout, self.numbers[index]
+        column, first = divmod(number, layout.counts[0])
+        place = (first, *(int(i) for i in np.unravel_index(column, layout.counts[1:])))
+        start = tuple(i * side for i, side in zip(place, layout.block, strict=True))
+        box = Box(start, layout.block).intersect(Box.whole(layout.shape))
+        return Block(number, box, Box(tuple(map(operator.add, start, layout.origin)), box.shape))
+
+
+def _parted(column: Blocks) -> Iterator[Blocks]:
     """Runs of nearly equal length: a short one at the end would read its neighbourhood for little."""
     count = -(-len(column) // _RUN)
     length = -(-len(column) // count)
@@ -67,7 +103,7 @@ def choose_layout(box: Box, chunk: Shape, shard: Shape, views: Sequence[View], s
         key=lambda sides: (read_again(sides), [-side for side in reversed(sides)]),
         default=shard[1:],
     )
-    return Layout(extent, shard, (shard[0], *best))
+    return Layout(box.start, extent, shard, (shard[0], *best))
 
 
 def _sides(extent: int, shard: int) -> list[int]:

@@ -35,17 +35,16 @@ class Forecast:
 def forecast(task: Task) -> Forecast:
     """Count what `predict_volume` would do; nothing is read. Dead traces are counted as live ones."""
     layout, views, volume = task.layout(), task.views(), task.volume
-    blocks = layout.blocks()
     predicted = computed = read = 0
-    for run in layout.runs(blocks):
-        extent = _in_volume(task, Box.between(run[0].box.start, run[-1].box.stop))
+    for run in layout.runs():
+        extent = Box.between(run[0].place.start, run[-1].place.stop)
         counts = [view.lattice.count(extent) for view in views]
         predicted += sum(counts)
         computed += sum(n * math.prod(view.lattice.window) for n, view in zip(counts, views, strict=True))
         read += _chunk_samples(volume, hull(views, extent).intersect(Box.whole(volume.shape)))
     itemsize = volume.arrays[AMPLITUDE].dtype.itemsize
     return Forecast(
-        blocks=len(blocks),
+        blocks=len(layout.blocks()),
         block=layout.block,
         windows=sum(view.lattice.count(task.box) for view in views),
         predicted=predicted,
@@ -55,11 +54,6 @@ def forecast(task: Task) -> Forecast:
         read_bytes=read * itemsize,
         output_bytes=task.box.size * stored_bytes(task.products, task.num_classes, task.probability_dtype),
     )
-
-
-def _in_volume(task: Task, box: Box) -> Box:
-    """A box of the output, as it lies in the volume."""
-    return Box(tuple(a + b for a, b in zip(box.start, task.box.start, strict=True)), box.shape)
 
 
 def _chunk_samples(volume: Volume, box: Box) -> int:

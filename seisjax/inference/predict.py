@@ -177,9 +177,9 @@ def predict_volume(
         products = _open_products(task, site, layout, origin)
         if verify:
             _repair(products, blocks, say)
-        work = Work(products, layout.runs(blocks), max_blocks)
+        work = Work(products, layout.runs(), max_blocks)
         with queue:
-            windows = _windows(task, products, work, progress or (lambda done, total: None))
+            windows = _windows(task, work, progress or (lambda done, total: None))
             done = _write_blocks(_predict(windows, forwards, task, queue), products, task, command)
         _report_failed(work, products, say)
         left = len(blocks) - len(products.ledger.done())
@@ -246,13 +246,13 @@ class _Read:
     image: np.ndarray
 
 
-def _windows(task: Task, products: ProductsVolume, work: Work, progress: Progress) -> Iterator[_Read | Run]:
+def _windows(task: Task, work: Work, progress: Progress) -> Iterator[_Read | Run]:
     """The windows with data of one run after another, each run after its last window."""
     views, done = task.views(), 0
-    total = sum(view.lattice.count(_extent(products, run)) for run in work.left for view in views)
+    total = sum(view.lattice.count(_extent(run)) for run in work.left for view in views)
     for run in work.runs():
         try:
-            for read in _windows_of(run, task.volume, views, products, work):
+            for read in _windows_of(run, task.volume, views, work):
                 done += 1
                 progress(min(done, total), total)
                 if np.isfinite(read.image).any():
@@ -263,18 +263,16 @@ def _windows(task: Task, products: ProductsVolume, work: Work, progress: Progres
     progress(total, total)
 
 
-def _windows_of(
-    run: Run, volume: Volume, views: Sequence[View], products: ProductsVolume, work: Work
-) -> Iterator[_Read]:
+def _windows_of(run: Run, volume: Volume, views: Sequence[View], work: Work) -> Iterator[_Read]:
     """The windows that touch blocks of a run: in the order of their first samples, then lattice by lattice, so that
     the order in which a block is given its windows is the same whatever the run."""
-    extent, row = _extent(products, run.blocks), None
+    extent, row = _extent(run.blocks), None
     reader = SlabReader(volume, hull(views, extent))
     for row_start, number, window in heapq.merge(*(_numbered(i, view, extent) for i, view in enumerate(views))):
         if row_start != row:
             row = row_start
             work.refresh(run)
-        if any(window.intersect(products.place(block)).size for block in run.blocks):
+        if any(run.touched(window)):
             yield _Read(run, views[number], window, reader.read(window))
 
 
@@ -282,9 +280,9 @@ def _numbered(number: int, view: View, extent: Box) -> Iterator[tuple[int, int, 
     return ((window.start[0], number, window) for window in view.lattice.touching(extent))
 
 
-def _extent(products: ProductsVolume, blocks: Sequence[Block]) -> Box:
+def _extent(blocks: Sequence[Block]) -> Box:
     """The box of blocks that follow one another."""
-    return Box.between(products.place(blocks[0]).start, products.place(blocks[-1]).stop)
+    return Box.between(blocks[0].place.start, blocks[-1].place.stop)
 
 
 def _predict(
@@ -347,26 +345,26 @@ def _write_blocks(
         for item, values in predicted:
             run, passed = (item.run, item.window.start[0]) if isinstance(item, _Read) else (item, None)
             for block in run.blocks if not run.failed or passed is not None else ():
-                ends = passed is None or products.place(block).stop[0] <= passed
+                ends = passed is None or block.place.stop[0] <= passed
                 if ends and block.number not in run.ended:
                     run.ended.add(block.number)
-                    sums = run.sums.pop(block.number, None) or BlockSums(products.place(block), task.rows, num_views)
+                    sums = run.sums.pop(block.number, None) or BlockSums(block.place, task.rows, num_views)
                     done += sum(future.result() for future in writing)  # one block at a time is in memory
                     writing = deque([writer.submit(products.write, block, sums, command)])
             if isinstance(item, _Read) and values is not None:
-                _add(item, values, products, task.rows, num_views)
+                _add(item, values, task.rows, num_views)
         done += sum(future.result() for future in writing)
     return done
 
 
-def _add(read: _Read, values: np.ndarray, products: ProductsVolume, rows: int, num_views: int) -> None:
+def _add(read: _Read, values: np.ndarray, rows: int, num_views: int) -> None:
     """Add a window to the sums of the blocks that it touches."""
-    for block in read.run.blocks:
-        place = products.place(block)
-        if block.number not in read.run.ended and read.window.intersect(place).size:
-            if block.number not in read.run.sums:
-                read.run.sums[block.number] = BlockSums(place, rows, num_views)
-            read.run.sums[block.number].add(read.view, read.window, read.image, values)
+    run = read.run
+    for block in run.touched(read.window):
+        if block.number not in run.ended:
+            if block.number not in run.sums:
+                run.sums[block.number] = BlockSums(block.place, rows, num_views)
+            run.sums[block.number].add(read.view, read.window, read.image, values)
 
 
 def _flips(axes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -144,13 +144,9 @@ class ProductsVolume:
         for tile in volume.shards(name):
             volume.write(name, tile, self._survey.read(name, _shifted(tile, origin)))
 
-    def place(self, block: Block) -> Box:
-        """Where a block lies in the survey."""
-        return _shifted(block.box, self._box.start)
-
     def region(self, block: Block) -> str:
         """A block's place in coordinate labels."""
-        return format_region(self.place(block), self._survey.axes)
+        return format_region(block.place, self._survey.axes)
 
     def begin(self, block: Block) -> bool:
         """Say that the run that starts with a block is being worked on.

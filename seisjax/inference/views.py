@@ -53,14 +53,12 @@ class View:
     """A lattice of windows over a volume, with weights that add up to 1 in every sample.
 
     moved: axis of the volume that becomes another one of the network's window, for sections of another direction.
-    totals: sums of the unscaled weights along each axis.
+    profiles: along each axis the weights of the windows that start there, float64; a sample's weight is their product.
     """
 
     lattice: Lattice
     moved: tuple[int, int]
-    blend: str
-    radius: int
-    totals: tuple[np.ndarray, ...]
+    profiles: tuple[dict[int, np.ndarray], ...]
 
     @classmethod
     def of(cls, cutting: Cutting, window: Shape, shape: Shape) -> "View":
@@ -71,21 +69,8 @@ class View:
         multiple = tuple(cutting.multiple if step % cutting.multiple == 0 else step for step in stride)
         lattice = Lattice(shape, window, stride, multiple=multiple)
         moved = (window.index(1), cutting.window.index(1)) if cutting.directions else (0, 0)
-        totals = []
-        for axis, starts in enumerate(lattice.starts):
-            total = np.zeros(starts[-1] + window[axis])
-            for start in starts:
-                total[start : start + window[axis]] += _profile(lattice, axis, start, cutting.blend, cutting.radius)
-            totals.append(total)
-        return cls(lattice, moved, cutting.blend, cutting.radius, tuple(totals))
-
-    def weights(self, window: Box) -> np.ndarray:
-        """Weights of a window's samples: float64 of the window's shape."""
-        weights = np.ones(())
-        for axis, (start, total) in enumerate(zip(window.start, self.totals, strict=True)):
-            profile = _profile(self.lattice, axis, start, self.blend, self.radius)
-            weights = np.multiply.outer(weights, profile / total[start : start + len(profile)])
-        return weights
+        profiles = tuple(_profiles(lattice, axis, cutting) for axis in range(len(shape)))
+        return cls(lattice, moved, profiles)
 
     def to_network(self, values: np.ndarray) -> np.ndarray:
         """A window's samples, as the network's axes lie."""
@@ -104,8 +89,18 @@ def hull(views: Sequence[View], box: Box) -> Box:
     return Box.between(first, past)
 
 
-def _profile(lattice: Lattice, axis: int, start: int, blend: str, radius: int) -> np.ndarray:
-    """Unscaled weights along one axis of the window that starts there."""
+def _profiles(lattice: Lattice, axis: int, cutting: Cutting) -> dict[int, np.ndarray]:
+    """Weights along one axis of the windows of a lattice, by where they start; they add up to 1."""
+    side, starts = lattice.window[axis], lattice.starts[axis]
+    unscaled = {start: _unscaled(lattice, axis, start, cutting.blend, cutting.radius) for start in starts}
+    total = np.zeros(starts[-1] + side)
+    for start, profile in unscaled.items():
+        total[start : start + side] += profile
+    return {start: profile / total[start : start + side] for start, profile in unscaled.items()}
+
+
+def _unscaled(lattice: Lattice, axis: int, start: int, blend: str, radius: int) -> np.ndarray:
+    """Weights along one axis of the window that starts there."""
     side = lattice.window[axis]
     if blend == "linear":
         return 1.0 - np.abs(np.arange(side) + 0.5 - side / 2) * (2 / (side + 1))

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from seisjax.geometry import Box
 from seisjax.inference.blend import BlockSums
-from seisjax.inference.blocks import Block
+from seisjax.inference.blocks import Block, Blocks
 from seisjax.inference.products import ProductsVolume
 
 T = TypeVar("T")
@@ -22,16 +23,21 @@ class Run:
     ended: set[int] = field(default_factory=set)  # blocks that were handed over to be written
     failed: bool = False
 
+    def touched(self, window: Box) -> Iterator[Block]:
+        """Its blocks that share samples with a window that touches the run: the blocks differ along the first axis."""
+        first, past = window.start[0], window.stop[0]
+        return (block for block in self.blocks if block.place.start[0] < past and first < block.place.stop[0])
+
 
 class Work:
     """A worker's way through the blocks: whole runs in an order of its own that nobody else has begun, then one by one
     what is left by those who have, for they may be gone."""
 
-    def __init__(self, products: ProductsVolume, runs: Sequence[Sequence[Block]], max_blocks: int):
+    def __init__(self, products: ProductsVolume, runs: Sequence[Blocks], max_blocks: int):
         self.failed: dict[Block, str] = {}  # and why
         self._begin, self._ledger = products.begin, products.ledger
         done = self._ledger.done()
-        left = [[block for block in run if block.number not in done] for run in runs]
+        left = (_without(run, done) for run in runs)
         self.left = [run for run in left if run]
         self._room = max_blocks or sum(map(len, self.left))
         self._taken: set[int] = set()
@@ -68,6 +74,11 @@ class Work:
             return
         self._taken -= {block.number for block in run.blocks} - run.ended
         self._room += len({block.number for block in run.blocks} - run.ended)
+
+
+def _without(run: Blocks, done: set[int]) -> Sequence[Block]:
+    """The blocks of a run that are not done: most runs are as they were, and are then no list of blocks."""
+    return run if done.isdisjoint(run.numbers) else [block for block in run if block.number not in done]
 
 
 def _shuffled(values: Sequence[T]) -> list[T]:
