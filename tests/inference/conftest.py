@@ -31,7 +31,8 @@ def new_url() -> str:
 def make_survey(
     values: np.ndarray, *, live: np.ndarray | None = None, chunk: tuple[int, ...] = CHUNK, url: str | Path = ""
 ) -> Volume:
-    axes = [Axis(name, 100 + 2 * np.arange(n)) for name, n in zip(NAMES[-values.ndim :], values.shape, strict=True)]
+    names = ("offset", *NAMES)[-values.ndim :]
+    axes = [Axis(name, 100 + 2 * np.arange(n)) for name, n in zip(names, values.shape, strict=True)]
     volume = create_volume(url or new_url(), axes, chunk=chunk, shard=chunk)
     for name, array in (("amplitude", values), ("trace_mask", live)):
         if array is not None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seisjax.errors import UserError
-from seisjax.geometry import Box
+from seisjax.geometry import Box, padded_window
 from seisjax.volumes import open_volume
 
 SHAPE = (13, 14, 22)
@@ -65,29 +65,49 @@ def test_a_region_equals_its_part_of_the_whole(volume, whole, box, predicted, co
         np.testing.assert_array_equal(cut.labels, axis.labels[part])
 
 
-@settings(max_examples=20, deadline=None)
-@given(data=st.data(), ndim=st.integers(2, 3), constant=st.floats(0, 1, width=32))
-def test_a_constant_output_stays_as_it_is(data, ndim, constant, survey, predicted, contents):
-    def sides(low, high):
-        return tuple(data.draw(st.tuples(*[st.integers(low, high)] * ndim)))
+@st.composite
+def cuttings(draw):
+    """The sides of a volume of 2 to 4 axes, and how it is cut into windows."""
+    ndim = draw(st.integers(2, 4))
+    multiple, blend = draw(st.integers(1, 3)), draw(st.sampled_from(["linear", "uniform", "crop"]))
+    window = [draw(st.integers(1, 7)) for _ in range(ndim)]
+    shape = [draw(st.integers(1, 9)) for _ in range(ndim)]
+    directions = ()
+    if ndim == 3 and draw(st.booleans()):  # sections, in some directions
+        window = [side + 1 for side in window]
+        window[draw(st.integers(0, 2))] = 1
+        shape = [side + max(window) for side in shape]
+        directions = tuple(draw(st.lists(st.sampled_from(NAMES), min_size=1, unique=True)))
+    padded = padded_window(window, multiple)
+    halo = min((side - multiple) // 2 for side in padded if side > 1) if max(padded) > 1 else 0
+    cutting = {"window": tuple(window), "padded": padded, "multiple": multiple, "blend": blend}
+    cutting |= {"directions": directions, "radius": draw(st.integers(0, halo)) if blend == "crop" else 0}
+    return shape, cutting | {"overlap": draw(st.sampled_from([0.0, 0.3, 0.5, 0.8]))}
 
-    shape, window = sides(1, 9), sides(1, 7)
-    dtype = data.draw(st.sampled_from(["float16", "float32"]))
-    flips = data.draw(st.sets(st.integers(0, ndim - 1)))
-    volume = survey(np.ones(shape, np.float32), chunk=(4,) * ndim)
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cut=cuttings(),
+    constant=st.floats(0, 1, width=32),
+    dtype=st.sampled_from(["uint8", "float16", "float32"]),
+    flips=st.sets(st.integers(0, 3)),
+    block_bytes=st.sampled_from([1, 10**6]),
+)
+def test_a_constant_output_stays_as_it_is(cut, constant, dtype, flips, block_bytes, survey, predicted, contents):
+    shape, cutting = cut
     output = predicted(
-        volume,
+        survey(np.ones(shape, np.float32), chunk=(4,) * len(shape)),
         lambda images: np.full((*images.shape[:-1], 2), constant, np.float32),
-        window=window,
-        padded=window,
-        overlap=data.draw(st.sampled_from([0.0, 0.3, 0.5, 0.8])),
-        multiple=data.draw(st.integers(1, 3)),
-        block_bytes=data.draw(st.sampled_from([1, 10**6])),
-        blend=data.draw(st.sampled_from(["linear", "uniform"])),
+        **cutting,
+        products=("probability", "spread"),
         probability_dtype=dtype,
-        tta_axes=tuple(flips),
+        tta_axes=tuple(axis for axis in flips if axis < len(shape)),
+        block_bytes=block_bytes,
     )
-    assert (contents(output)["pred_probability"] == np.float32(constant).astype(dtype)).all()
+    expected = np.rint(np.float32(constant) * np.float32(254)) if dtype == "uint8" else np.float32(constant)
+    found = contents(output)
+    assert (found["pred_probability"] == expected.astype(dtype)).all()
+    assert (found["pred_spread"] == 0).all()
 
 
 def test_where_there_are_no_data_nothing_is_predicted(values, survey, predicted, contents, forward):
