@@ -45,7 +45,7 @@ def forecast(task: Task) -> Forecast:
     itemsize = volume.arrays[AMPLITUDE].dtype.itemsize
     return Forecast(
         blocks=len(layout.blocks()),
-        block=layout.block,
+        block=tuple(map(min, layout.block, layout.shape)),
         windows=sum(view.lattice.count(task.box) for view in views),
         predicted=predicted,
         samples=task.box.size,
