@@ -94,14 +94,18 @@ class Ledger:
 
 
 def checksums(volume: Volume, places: Iterable[Place]) -> dict[str, str]:
-    """SHA-256 of the bytes in which the store holds each shard, by "array at its first sample"; "" for none at all."""
-    found = {}
-    for name, box in places:
-        stored = volume.stored_shard(name, box)
-        found[f"{name} at {','.join(map(str, box.start))}"] = (
-            "" if stored is None else hashlib.sha256(stored).hexdigest()
-        )
-    return found
+    """The checksum of each shard as the store holds it, by its name in records."""
+    return {shard_name(name, box): checksum(volume.stored_shard(name, box)) for name, box in places}
+
+
+def shard_name(array: str, box: Box) -> str:
+    """What records call a shard: "array at its first sample"."""
+    return f"{array} at {','.join(map(str, box.start))}"
+
+
+def checksum(stored: bytes | None) -> str:
+    """SHA-256 of the bytes in which the store holds a shard; "" for none at all."""
+    return "" if stored is None else hashlib.sha256(stored).hexdigest()
 
 
 def summary_of(wanted: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from seisjax.conventions import (
 from seisjax.geometry import Axis, Box, format_region, tiles
 from seisjax.inference.blend import BlockSums, entropy, most_probable
 from seisjax.inference.blocks import Block, Layout
-from seisjax.inference.ledger import checksums
+from seisjax.inference.ledger import checksum, checksums, shard_name
 from seisjax.inference.site import Site
 from seisjax.volumes import Volume, create_volume
 from seisjax.volumes.metadata import COORDINATES, own_attributes
@@ -166,10 +166,13 @@ class ProductsVolume:
         with self._site.writing() as may_write:
             if not may_write or self.ledger.has(block.number):
                 return False
+            shards = {}
             for name, box, values in self._make(block, sums):
-                self.volume.write(name, box, values)
+                for shard in tiles(box, self.volume.arrays[name].shard):
+                    stored = self.volume.write_shard(name, shard, values[shard.relative_to(box.start).slices])
+                    shards[shard_name(name, shard)] = checksum(stored)
             with storage_errors(self._site.url, WRITE_REMEDY):
-                self.ledger.add(block.number, self.region(block), command, self._checksums(block))
+                self.ledger.add(block.number, self.region(block), command, shards)
         return True
 
     def _make(self, block: Block, sums: BlockSums) -> Iterator[Product]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -392,6 +393,26 @@ class Volume:
         Shards may be written from several threads. Raises ValueError for a box of parts of shards and for values of
         another shape, UserError for values that the array's type does not hold, and when the storage fails.
         """
+        values = self._prepare(name, box, values)
+        with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
+            _write_shards(self._handle(name), self._info(name), box, values)
+
+    def write_shard(self, name: str, box: Box, values: Any) -> bytes | None:
+        """Write one shard as `write` does; returns what `stored_shard` would, and reads nothing back for it."""
+        values, key = self._prepare(name, box, values), self._shard_key(name, box)
+        memory = Store(f"memory://{uuid.uuid4()}/")
+        with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
+            _write_shards(memory.open_array(name, self._whole_shards(name)), self._info(name), box, values)
+            stored = memory.read_bytes(key)
+            memory.delete(key)
+            if stored is None:
+                self._store.delete(key)
+            else:
+                self._store.write_bytes(key, stored)
+        return stored
+
+    def _prepare(self, name: str, box: Box, values: Any) -> np.ndarray:
+        """Values as an array takes them, checked and, if they are labels, counted."""
         self._check_writable()
         info = self._info(name)
         _check_whole_shards(info, box)
@@ -402,14 +423,16 @@ class Volume:
         if name in self._counters:
             with self._lock:
                 self._counters[name].count(box, values)
-        with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
-            _write_shards(self._handle(name), info, box, values)
+        return values
 
     def stored_shard(self, name: str, box: Box) -> bytes | None:
         """The bytes in which the store keeps a shard; None where it has none, for every sample is the fill value."""
-        place = "/".join(str(a // s) for a, s in zip(box.start, self._info(name).shard, strict=True))
         with storage_errors(self._where(name), READ_REMEDY):
-            return self._store.read_bytes(f"{name}/c/{place}")
+            return self._store.read_bytes(self._shard_key(name, box))
+
+    def _shard_key(self, name: str, box: Box) -> str:
+        place = "/".join(str(a // s) for a, s in zip(box.start, self._info(name).shard, strict=True))
+        return f"{name}/c/{place}"
 
     def chunk_counts(self, name: str, box: Box) -> np.ndarray:
         """Class counts (chunks along each axis ..., classes) of the labels written to `box`, made of whole chunks."""
@@ -551,14 +574,15 @@ class Volume:
         with self._lock:
             if name not in self._handles:
                 store, path = self._places.get(name, (self._store, name))
-                document = self._documents[name]
-                if not self._reads_only:
-                    # Of whole shards: TensorStore reads one that reaches past the end before it writes it, and would
-                    # fail on one that is damaged.
-                    info = self._info(name)
-                    document = document | {"shape": [*map(round_up, info.shape, info.shard)]}
+                document = self._documents[name] if self._reads_only else self._whole_shards(name)
                 self._handles[name] = store.open_array(path, document)
             return self._handles[name]
+
+    def _whole_shards(self, name: str) -> dict[str, Any]:
+        """The document of an array with a shape of whole shards: TensorStore reads a shard that reaches past the end
+        before it writes it, and would fail on one that is damaged."""
+        info = self._info(name)
+        return self._documents[name] | {"shape": [*map(round_up, info.shape, info.shard)]}
 
     def _where(self, name: str) -> str:
         """What messages call an array."""

@@ -209,6 +209,23 @@ def test_only_whole_shards_are_written(tmp_path: Path) -> None:
     volume.abort()
 
 
+def test_a_shard_is_written_without_being_read_back(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(4, 16, 32)).astype(np.float32)
+    box, empty = Box((16, 0, 0), (4, 16, 32)), Box((0, 0, 0), (16, 16, 32))
+    volumes = [create_volume(tmp_path / name, AXES, chunk=(8, 8, 16), shard=(16, 16, 32)) for name in ("a", "b")]
+    for volume in volumes:
+        volume.write(AMPLITUDE, empty, np.ones(empty.shape))
+    before = bytes_read()
+    stored = volumes[0].write_shard(AMPLITUDE, box, values)
+    assert volumes[0].write_shard(AMPLITUDE, empty, np.full(empty.shape, np.nan)) is None
+    assert bytes_read() == before
+    assert volumes[0].stored_shard(AMPLITUDE, empty) is None
+    volumes[1].write(AMPLITUDE, box, values)
+    assert stored == volumes[0].stored_shard(AMPLITUDE, box) == volumes[1].stored_shard(AMPLITUDE, box)
+    np.testing.assert_array_equal(volumes[0].finish().read(AMPLITUDE, box), values)
+    volumes[1].abort()
+
+
 @pytest.mark.parametrize(("dtype", "value"), [("float16", 1e6), ("int8", 200), ("int16", 0.5), ("float32", 1e300)])
 def test_values_that_the_type_does_not_hold_are_refused(tmp_path: Path, dtype: str, value: float) -> None:
     volume = create_volume(tmp_path / "a", AXES, dtype=dtype)
