@@ -189,11 +189,9 @@ def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
     labels (B, *window) to (B, *window / block), sides rounded up; sides of 1 stay. Of classes alike in number the
     first is taken.
     """
-    labels, inside = _in_blocks(labels, block)
-    most = jnp.zeros([n for i, n in enumerate(labels.shape) if i not in inside], jnp.int32)
-    result = jnp.full(most.shape, IGNORE, labels.dtype)
+    most, result = jnp.int32(0), jnp.asarray(IGNORE, labels.dtype)
     for c in range(classes):
-        count = (labels == c).sum(inside, dtype=jnp.int32)
+        count = _block_sums(labels == c, block)
         result = jnp.where(count > most, jnp.asarray(c, labels.dtype), result)
         most = jnp.maximum(most, count)
     return result
@@ -201,22 +199,20 @@ def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
 
 def _coarser_means(labels: jax.Array, block: int) -> jax.Array:
     """As `coarser_labels`, of soft labels: the mean of those that a block holds, rounded."""
-    labels, inside = _in_blocks(labels, block)
     valid = labels != IGNORE
-    count = valid.sum(inside, dtype=jnp.int32)
-    mean = jnp.where(valid, labels, 0).sum(inside, dtype=jnp.int32) / jnp.maximum(count, 1)
+    count = _block_sums(valid, block)
+    mean = _block_sums(jnp.where(valid, labels, 0), block) / jnp.maximum(count, 1)
     return jnp.where(count > 0, jnp.round(mean).astype(labels.dtype), jnp.asarray(IGNORE, labels.dtype))
 
 
-def _in_blocks(labels: jax.Array, block: int) -> tuple[jax.Array, tuple[int, ...]]:
-    """Labels as (B, blocks, block, blocks, block, ...), filled up with IGNORE, and the axes inside the blocks."""
-    sides = labels.shape[1:]
-    blocks = [1 if side == 1 else block for side in sides]
-    short = [-side % b for side, b in zip(sides, blocks, strict=True)]
-    if any(short):
-        labels = jnp.pad(labels, [(0, 0), *((0, n) for n in short)], constant_values=IGNORE)
-    split = [n for side, b in zip(labels.shape[1:], blocks, strict=True) for n in (side // b, b)]
-    return labels.reshape(len(labels), *split), tuple(range(2, 2 * len(sides) + 1, 2))
+def _block_sums(values: jax.Array, block: int) -> jax.Array:
+    """Sums (B, *window / block) int32, sides rounded up, over blocks of `block` samples a side; sides of 1 stay.
+
+    Not a reshape, which would gather what devices share out in blocks that some of them hold parts of.
+    """
+    window = [1 if i == 0 or side == 1 else block for i, side in enumerate(values.shape)]
+    fill = [(0, -side % n) for side, n in zip(values.shape, window, strict=True)]
+    return lax.reduce_window(values.astype(jnp.int32), np.int32(0), lax.add, window, window, fill)
 
 
 def near_boundary(labels: jax.Array, radius: int) -> jax.Array:

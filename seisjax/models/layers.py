@@ -11,6 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.sharding import NamedSharding
+
+from seisjax.conventions import SPACE
+
+Sides = tuple[int, ...]
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "relu": jax.nn.relu,
@@ -76,7 +81,7 @@ class Head(nnx.Module):
 class GroupNorm(nnx.Module):
     """Zero mean and unit deviation over space and a group of features, each sample of the batch for itself.
 
-    Wu & He (2018), arXiv 1803.08494; with as many groups as features it is the instance norm.
+    Wu & He (2018), arXiv 1803.08494; with as many groups as features it is the instance norm. `sides`: see `within`.
     """
 
     def __init__(self, features: int, groups: int, *, epsilon: float = 1e-5):
@@ -85,11 +90,11 @@ class GroupNorm(nnx.Module):
         self.groups = groups
         self.epsilon = epsilon
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, sides: Sides | None = None) -> jax.Array:
         batch, features = x.shape[0], x.shape[-1]
         # Over space for each feature first: a reduction that keeps the layout; groups are then of small arrays.
         grouped = (batch, self.groups, features // self.groups)
-        means, variances = (m.reshape(grouped) for m in _moments(x, tuple(range(1, x.ndim - 1))))
+        means, variances = (m.reshape(grouped) for m in _moments(x, tuple(range(1, x.ndim - 1)), sides))
         mean = means.mean(-1)
         variance = (variances + jnp.square(means - mean[..., None])).mean(-1)
         mean, variance = (jnp.repeat(m, features // self.groups, axis=-1) for m in (mean, variance))
@@ -100,7 +105,8 @@ class BatchNorm(nnx.Module):
     """Zero mean and unit deviation of each feature over batch and space, of the whole global batch under `jax.jit`.
 
     Ioffe & Szegedy (2015), arXiv 1502.03167. Running statistics, used after `model.eval()`, are the plain mean over
-    the batches so far until there are 1 / (1 - momentum) of them, an exponential one from then on.
+    the batches so far until there are 1 / (1 - momentum) of them, an exponential one from then on. `sides`: see
+    `within`.
     """
 
     def __init__(self, features: int, *, momentum: float = 0.99, epsilon: float = 1e-5):
@@ -113,11 +119,11 @@ class BatchNorm(nnx.Module):
         self.epsilon = epsilon
         self.use_running_average = False
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, sides: Sides | None = None) -> jax.Array:
         if self.use_running_average:
             mean, variance = self.mean[...], self.var[...]
         else:
-            mean, variance = _moments(x, tuple(range(x.ndim - 1)))
+            mean, variance = _moments(x, tuple(range(x.ndim - 1)), sides)
             self._remember(lax.stop_gradient(mean), lax.stop_gradient(variance))
         return _standardize(x, mean, variance, self.scale[...], self.bias[...], self.epsilon)
 
@@ -127,6 +133,37 @@ class BatchNorm(nnx.Module):
         self.mean[...] = keep * self.mean[...] + (1 - keep) * mean
         self.var[...] = keep * self.var[...] + (1 - keep) * variance
         self.count[...] = count + 1
+
+
+# Windows that devices share out. Where a device's share of a resolution is odd, zeros at the end make it even: pooling
+# then needs no sample of another device, and nothing is gathered. What is beyond the window stays zero and counts for
+# nothing, so that results are those of the window alone.
+
+
+def within(x: jax.Array, sides: Sides | None) -> jax.Array:
+    """x (batch, *spatial, features) with zeros beyond the first `sides` samples of each axis; None is all of them."""
+    for axis, side in enumerate(sides or (), 1):
+        if x.shape[axis] > side:
+            inside = jnp.arange(x.shape[axis]) < side
+            x = jnp.where(jnp.expand_dims(inside, [i for i in range(x.ndim) if i != axis]), x, 0)
+    return x
+
+
+def resized(x: jax.Array, sides: Sides, split: NamedSharding | None) -> jax.Array:
+    """x, at its ends cut off or filled up with zeros to `sides` and laid out as `split`; x itself if it has them."""
+    if x.shape[1:-1] == sides:
+        return x
+    x = x[(slice(None), *map(slice, sides))]
+    x = jnp.pad(x, [(0, 0), *((0, side - n) for side, n in zip(sides, x.shape[1:-1], strict=True)), (0, 0)])
+    return x if split is None else lax.with_sharding_constraint(x, split)
+
+
+def even_sides(sides: Sides, split: NamedSharding | None) -> Sides:
+    """`sides`, of which the one that devices share out is rounded up so that each holds an even number of samples."""
+    if split is None:
+        return sides
+    axis, devices = split.spec.index(SPACE) - 1, split.mesh.shape[SPACE]
+    return tuple(side + (-side % (2 * devices)) * (i == axis) for i, side in enumerate(sides))
 
 
 NORMS: dict[str, Callable[[int], GroupNorm | BatchNorm | None]] = {
@@ -148,10 +185,19 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 
 def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    blocks, inside = _blocks_of_two(x), _inside(x.ndim)
-    largest = blocks.max(inside, keepdims=True)
-    bits = jnp.where(blocks == largest, _bits(x.ndim), 0).sum(inside, dtype=jnp.uint8)
-    return largest.squeeze(inside), bits
+    """The result, and which neighbours are the largest, as bits.
+
+    Neighbours are compared with each other, one axis after the other, so that some bit is set whatever the rounding.
+    Compared with the result, none may equal it: a compiler computes x anew for each of its uses, where it may round
+    otherwise.
+    """
+    largest, bits = x, jnp.ones(x.shape, jnp.uint8)
+    for place, axis in enumerate(reversed(range(1, x.ndim - 1))):
+        (a, b), (of_a, of_b) = _halves(largest, axis), _halves(bits, axis)
+        of_b <<= 1 << place
+        bits = jnp.where(a > b, of_a, jnp.where(b > a, of_b, of_a | of_b))
+        largest = jnp.maximum(a, b)
+    return largest, bits
 
 
 def _max_pool_backward(bits: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
@@ -164,6 +210,13 @@ def _max_pool_backward(bits: jax.Array, gradient: jax.Array) -> tuple[jax.Array]
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+
+
+def _halves(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Every other sample of x along an axis, from the first on and from the second on."""
+    pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
+    first, second = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
+    return first, second
 
 
 def _blocks_of_two(x: jax.Array) -> jax.Array:
@@ -183,15 +236,23 @@ def _bits(ndim: int) -> jax.Array:
     return (1 << jnp.arange(2**places, dtype=jnp.uint8)).reshape(1, *(1, 2) * places, 1)
 
 
-def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Mean and variance over `axes`, float32.
+def _moments(x: jax.Array, axes: Sides, sides: Sides | None) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance over `axes`, float32; of the samples within `sides` alone, beyond which x is 0.
 
     The variance is the mean square about the mean, a second pass: the mean square less the square of the mean would
     lose one digit for each that the mean is above the deviation. Its slope with respect to that mean is 0.
     """
     x = x.astype(jnp.float32)
+    mean = _mean(x, axes, sides)
+    squares = within(jnp.square(x - lax.stop_gradient(mean)), sides)
+    return mean.squeeze(axes), _mean(squares, axes, sides).squeeze(axes)
+
+
+def _mean(x: jax.Array, axes: Sides, sides: Sides | None) -> jax.Array:
+    """Mean over `axes`, kept as 1, of the samples within `sides` alone, beyond which x is 0."""
     mean = x.mean(axes, keepdims=True)
-    return mean.squeeze(axes), jnp.square(x - lax.stop_gradient(mean)).mean(axes)
+    more = math.prod(x.shape[1:-1]) / math.prod(sides or x.shape[1:-1])
+    return mean * more if more > 1 else mean
 
 
 def _standardize(

@@ -6,16 +6,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.sharding import NamedSharding
 
 from seisjax.errors import UserError, nearest
 from seisjax.models.initialize import init_parameters
-from seisjax.models.layers import ACTIVATIONS, NORMS, Convolution, Head, UpConvolution, max_pool
+from seisjax.models.layers import (
+    ACTIVATIONS,
+    NORMS,
+    Convolution,
+    Head,
+    Sides,
+    UpConvolution,
+    even_sides,
+    max_pool,
+    resized,
+    within,
+)
 
 REMAT = ("none", "block", "level")
 
 
 class Block(nnx.Module):
-    """Twice a convolution, a norm and an activation."""
+    """Twice a convolution, a norm and an activation; of the first `sides` samples, beyond which zeros stay (None: of
+    all)."""
 
     def __init__(self, in_features: int, features: int, *, ndim: int, norm: str, activation: str, dtype: jnp.dtype):
         # A norm takes away any constant, so that the gradient of a bias before it would be rounding alone.
@@ -26,10 +39,10 @@ class Block(nnx.Module):
         self.norm_1 = NORMS[norm](features)
         self.activation = activation
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, *, sides: Sides | None = None) -> jax.Array:
         for conv, norm in ((self.conv_0, self.norm_0), (self.conv_1, self.norm_1)):
-            x = conv(x)
-            x = ACTIVATIONS[self.activation](x if norm is None else norm(x))
+            x = within(conv(x), sides)
+            x = within(ACTIVATIONS[self.activation](x if norm is None else norm(x, sides)), sides)
         return x
 
 
@@ -40,8 +53,11 @@ class UpBlock(nnx.Module):
         self.up = UpConvolution(in_features, features, ndim=ndim, use_bias=norm == "none", dtype=dtype)
         self.block = Block(2 * features, features, ndim=ndim, norm=norm, activation=activation, dtype=dtype)
 
-    def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:
-        return self.block(jnp.concatenate([skip, self.up(x)], axis=-1))
+    def __call__(
+        self, x: jax.Array, skip: jax.Array, *, sides: Sides | None = None, split: NamedSharding | None = None
+    ) -> jax.Array:
+        x = within(resized(self.up(x), skip.shape[1:-1], split), sides)
+        return self.block(jnp.concatenate([skip, x], axis=-1), sides=sides)
 
 
 class UNet(nnx.Module):
@@ -49,13 +65,14 @@ class UNet(nnx.Module):
 
     Features double from `base_features` at each of `levels` resolutions, the bottleneck included. Sides that are no
     multiple of 2^(levels-1) are padded with zeros at their end, and the logits cropped; where `space` shards the
-    input, pad before. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's features dropped in training;
-    needs a `dropout` stream in the call's `rngs`. `deep_supervision`: coarser resolutions, from the finest down, that
-    have logits of their own (see `resolutions`); 0 adds no parameter. `dtype`: of convolutions and activations.
-    `remat`: what the backward pass computes again instead of keeping it (Chen et al. 2016, arXiv 1604.06174): "none";
-    "block": all inside a block, so that only what enters blocks is kept; "level": the skips too, so that only what
-    enters a resolution and what comes up from the one below are kept. Blocks are named so that sorted names follow the
-    data's path.
+    input, pad before, and call it with `split`, the layout of activations (batch, *spatial, features) on the devices:
+    then nothing is gathered, whatever the sides. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's
+    features dropped in training; needs a `dropout` stream in the call's `rngs`. `deep_supervision`: coarser
+    resolutions, from the finest down, that have logits of their own (see `resolutions`); 0 adds no parameter. `dtype`:
+    of convolutions and activations. `remat`: what the backward pass computes again instead of keeping it (Chen et al.
+    2016, arXiv 1604.06174): "none"; "block": all inside a block, so that only what enters blocks is kept; "level": the
+    skips too, so that only what enters a resolution and what comes up from the one below are kept. Blocks are named so
+    that sorted names follow the data's path.
     Raises UserError for an unknown norm, activation or remat, for levels or base_features below 1, and for more
     coarser resolutions than there are.
     """
@@ -108,10 +125,12 @@ class UNet(nnx.Module):
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         nnx.update(self, init_parameters(params, rngs.params()))
 
-    def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> jax.Array:
-        return self.resolutions(x, rngs=rngs)[0]
+    def __call__(self, x: jax.Array, *, rngs: nnx.Rngs | None = None, split: NamedSharding | None = None) -> jax.Array:
+        return self.resolutions(x, rngs=rngs, split=split)[0]
 
-    def resolutions(self, x: jax.Array, *, rngs: nnx.Rngs | None = None) -> tuple[jax.Array, ...]:
+    def resolutions(
+        self, x: jax.Array, *, rngs: nnx.Rngs | None = None, split: NamedSharding | None = None
+    ) -> tuple[jax.Array, ...]:
         """The logits, then those of each of the `deep_supervision` coarser resolutions, on sides / 2^k rounded up.
 
         After Lee et al. (2015, arXiv 1409.5185). What only the coarser ones need is not computed where, under
@@ -119,34 +138,46 @@ class UNet(nnx.Module):
         """
         sides = x.shape[1:-1]
         x = _pad_sides(x, 2 ** (self.levels - 1))
+        of_level = [tuple(side >> level for side in x.shape[1:-1]) for level in range(self.levels)]
         entered, skips = [], []
         for level in range(self.levels - 1):
             entered.append(x)
-            skips.append(self._run(f"0_down_{level}", x))
-            x = max_pool(skips[-1])
-        features = [self.dropout(self._run("1_bottleneck", x), rngs=rngs)]
+            skips.append(self._run(f"0_down_{level}", x, sides=of_level[level]))
+            x = max_pool(resized(skips[-1], even_sides(skips[-1].shape[1:-1], split), split))
+        x = self._run("1_bottleneck", x, sides=of_level[-1])
+        features = [self._drop(x, of_level[-1], rngs, split)]
         for i, level in enumerate(reversed(range(self.levels - 1))):
-            features.append(self._up(i, level, features[-1], entered[level], skips[level]))
+            place = {"sides": of_level[level], "split": split}
+            features.append(self._up(i, level, features[-1], entered[level], skips[level], place))
         heads = ["3_head", *(f"4_head_{k}" for k in range(1, self.deep_supervision + 1))]
         logits = [self._run(head, x) for head, x in zip(heads, reversed(features), strict=False)]
         return tuple(y[(slice(None), *(slice(-(-side // 2**k)) for side in sides))] for k, y in enumerate(logits))
 
-    def _run(self, name: str, *inputs: jax.Array) -> jax.Array:
+    def _drop(self, x: jax.Array, sides: Sides, rngs: nnx.Rngs | None, split: NamedSharding | None) -> jax.Array:
+        """x with some features dropped, the same whatever devices have added to `sides`."""
+        if x.shape[1:-1] == sides:
+            return self.dropout(x, rngs=rngs)
+        kept = self.dropout(jnp.ones((len(x), *sides, x.shape[-1]), x.dtype), rngs=rngs)
+        return x * resized(kept, x.shape[1:-1], split)
+
+    def _run(self, name: str, *inputs: jax.Array, **place: Any) -> jax.Array:
         block = self.blocks[name]
         if self.remat == "none":
-            return block(*inputs)
-        function, params, rest = _pure(block)
+            return block(*inputs, **place)
+        function, params, rest = _pure(block, place)
         y, rest = jax.checkpoint(function)(params, rest, *inputs)
         nnx.update(block, rest)
         return y
 
-    def _up(self, i: int, level: int, below: jax.Array, entered: jax.Array, skip: jax.Array) -> jax.Array:
+    def _up(
+        self, i: int, level: int, below: jax.Array, entered: jax.Array, skip: jax.Array, place: dict[str, Any]
+    ) -> jax.Array:
         """The i-th block of the way up, at a level that `entered` came into and `skip` goes across."""
         if self.remat != "level":
-            return self._run(f"2_up_{i}", below, skip)
+            return self._run(f"2_up_{i}", below, skip, **place)
         block = self.blocks[f"2_up_{i}"]
-        function, params, rest = _pure(block)
-        down, *down_state = _pure(self.blocks[f"0_down_{level}"])
+        function, params, rest = _pure(block, place)
+        down, *down_state = _pure(self.blocks[f"0_down_{level}"], {"sides": place["sides"]})
         y, rest = _without_skip(function, lambda state, x: down(*state, x)[0])(
             (params, rest), below, skip, down_state, entered
         )
@@ -154,13 +185,14 @@ class UNet(nnx.Module):
         return y
 
 
-def _pure(block: nnx.Module) -> tuple[Callable[..., tuple[jax.Array, Any]], Any, Any]:
-    """A block as the function (parameters, rest, *inputs) -> (output, rest), and its parameters and rest."""
+def _pure(block: nnx.Module, place: dict[str, Any]) -> tuple[Callable[..., tuple[jax.Array, Any]], Any, Any]:
+    """A block, called with `place`, as the function (parameters, rest, *inputs) -> (output, rest), and its parameters
+    and rest."""
     graphdef, params, rest = nnx.split(block, nnx.Param, ...)
 
     def function(params: Any, rest: Any, *inputs: jax.Array) -> tuple[jax.Array, Any]:
         copy = nnx.merge(graphdef, params, rest)
-        y = copy(*inputs)
+        y = copy(*inputs, **place)
         return y, nnx.to_pure_dict(nnx.state(copy, nnx.Not(nnx.Param)))
 
     return function, nnx.to_pure_dict(params), nnx.to_pure_dict(rest)
