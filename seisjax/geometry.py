@@ -37,7 +37,7 @@ class Box:
         """The box [start, stop); sides that would be negative are 0."""
         return cls(tuple(start), tuple(max(b - a, 0) for a, b in zip(start, stop, strict=True)))
 
-    @functools.cached_property
+    @property
     def stop(self) -> Shape:
         """First sample past the box, along each axis."""
         return tuple(a + n for a, n in zip(self.start, self.shape, strict=True))

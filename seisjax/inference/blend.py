@@ -1,7 +1,9 @@
 """Sums of overlapping windows over one block of output, and what is made of them."""
 
 import functools
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -9,7 +11,8 @@ from seisjax.conventions import IGNORE
 from seisjax.geometry import Box, Shape, grow, tiles
 from seisjax.inference.views import View
 
-_PIECE = 2**15  # samples that are worked on at a time: what is in between stays in the processor's cache
+_PIECE = 2**16  # samples that a thread works on at a time: what is in between stays in the processor's cache
+_threads = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
 
 
 class BlockSums:
@@ -33,12 +36,15 @@ class BlockSums:
         profiles = [profile[start][side] for profile, start, side in axes]
         image, values = image[inside], values[inside]
         has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
-        for piece in _pieces(part.shape):
+
+        def add_piece(piece: tuple[slice, ...]) -> None:
             sides = (profile[side] for profile, side in zip(profiles, piece, strict=True))
             weights = functools.reduce(np.multiply.outer, sides)
             has_data[piece] |= np.isfinite(image[piece])
             for k, total in enumerate(sums):
                 total[piece] += weights * values[(*piece, k)]
+
+        _in_pieces(part.shape, add_piece)
 
     def mean(self, box: Box) -> np.ndarray:
         """The rows (rows, *box), float32, of a box in the block; NaN where there are no data.
@@ -48,9 +54,12 @@ class BlockSums:
         here = box.relative_to(self.block.start).slices
         has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
         mean = np.full(sums.shape, np.nan, np.float32)
-        for piece in _pieces(box.shape):
+
+        def divide(piece: tuple[slice, ...]) -> None:
             for total, result in zip(sums, mean, strict=True):
                 np.divide(total[piece], self._views, out=result[piece], where=has_data[piece], casting="same_kind")
+
+        _in_pieces(box.shape, divide)
         return mean
 
 
@@ -98,6 +107,10 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
     return total
 
 
-def _pieces(shape: Shape) -> Iterator[tuple[slice, ...]]:
-    """Indices of the parts of an array of this shape that are worked on one after the other."""
-    return (piece.slices for piece in tiles(Box.whole(shape), grow((1,) * len(shape), shape, _PIECE)))
+def _in_pieces(shape: Shape, work: Callable[[tuple[slice, ...]], None]) -> None:
+    """Work on the pieces of an array of this shape, which have no sample in common, on several cores."""
+    pieces = [piece.slices for piece in tiles(Box.whole(shape), grow((1,) * len(shape), shape, _PIECE))]
+    if len(pieces) == 1:
+        work(pieces[0])
+    else:
+        list(_threads.map(work, pieces))  # NumPy lets other threads run; a list, for what is raised is to be seen

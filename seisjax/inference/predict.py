@@ -272,7 +272,7 @@ def _windows_of(run: Run, volume: Volume, views: Sequence[View], work: Work) -> 
         if row_start != row:
             row = row_start
             work.refresh(run)
-        if any(run.touched(window)):
+        if run.touched(window):
             yield _Read(run, views[number], window, reader.read(window))
 
 

@@ -1,6 +1,7 @@
 """The volume that a prediction is written to, by any number of workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from seisjax.volumes.store import WRITE_REMEDY, storage_errors
 
 ARRAYS = {"class": PRED_CLASS, "probability": PRED_PROBABILITY, "entropy": PRED_ENTROPY, "spread": PRED_SPREAD}
 PROBABILITY_DTYPES = ("float32", "float16", "uint8")
+_WRITERS = 4  # shards that are compressed and written at a time
 _STEPS = 254  # uint8 probabilities are multiples of 1/254, and 255 means that there is none
 _RECEIVER_ARRAYS = ("receiver_component", "receiver_shift", "distance")
 _RECORDING = ("start_time", "sampling_interval", "origin")  # attributes of recordings, and those of every receiver
@@ -166,21 +168,25 @@ class ProductsVolume:
         with self._site.writing() as may_write:
             if not may_write or self.ledger.has(block.number):
                 return False
-            shards = {}
-            for name, box, values in self._make(block, sums):
-                for shard in tiles(box, self.volume.arrays[name].shard):
-                    stored = self.volume.write_shard(name, shard, values[shard.relative_to(box.start).slices])
-                    shards[shard_name(name, shard)] = checksum(stored)
+            with ThreadPoolExecutor(_WRITERS) as writers:
+                shards = dict(writers.map(self._write_shard, self._make(block, sums)))
             with storage_errors(self._site.url, WRITE_REMEDY):
                 self.ledger.add(block.number, self.region(block), command, shards)
         return True
+
+    def _write_shard(self, product: Product) -> tuple[str, str]:
+        """Write a shard; returns its name in records, and its checksum."""
+        name, shard, values = product
+        return shard_name(name, shard), checksum(self.volume.write_shard(name, shard, values))
 
     def _make(self, block: Block, sums: BlockSums) -> Iterator[Product]:
         """The products of a block: array, place and values, shard by shard."""
         for box in tiles(block.box, self._layout.shard):
             rows = sums.mean(_shifted(box, self._box.start))
             for product in self._products:
-                yield ARRAYS[product], self._in_array(product, box), self._value(product, rows)
+                name, whole, values = ARRAYS[product], self._in_array(product, box), self._value(product, rows)
+                for shard in tiles(whole, self.volume.arrays[name].shard):  # each class has its own
+                    yield name, shard, values[shard.relative_to(whole.start).slices]
 
     def _value(self, product: str, rows: np.ndarray) -> np.ndarray:
         probabilities = rows[: self._num_classes]

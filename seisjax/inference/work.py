@@ -23,10 +23,10 @@ class Run:
     ended: set[int] = field(default_factory=set)  # blocks that were handed over to be written
     failed: bool = False
 
-    def touched(self, window: Box) -> Iterator[Block]:
+    def touched(self, window: Box) -> list[Block]:
         """Its blocks that share samples with a window that touches the run: the blocks differ along the first axis."""
-        first, past = window.start[0], window.stop[0]
-        return (block for block in self.blocks if block.place.start[0] < past and first < block.place.stop[0])
+        first, past = window.start[0], window.start[0] + window.shape[0]
+        return [b for b in self.blocks if b.place.start[0] < past and first < b.place.start[0] + b.place.shape[0]]
 
 
 class Work:
