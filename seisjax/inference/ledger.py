@@ -43,7 +43,12 @@ class Ledger:
 
     def has(self, number: int) -> bool:
         """Whether this block is done."""
-        return self._ask(lambda store: store.read_bytes(_key(number))) is not None
+        return bool(self.among([number]))
+
+    def among(self, numbers: Iterable[int]) -> set[int]:
+        """Those of these blocks that are done."""
+        keys = {_key(number): number for number in numbers}
+        return {keys[key] for key in self._ask(lambda store: store.present([*keys]))}
 
     def record(self, number: int) -> dict[str, Any] | None:
         """Who did this block, when and with what command, and the checksums of what was written.

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -10,6 +11,8 @@ from seisjax.geometry import Box
 from seisjax.inference.blend import BlockSums
 from seisjax.inference.blocks import Block, Blocks
 from seisjax.inference.products import ProductsVolume
+
+_LOOKS = 0.05  # share of the time that is given to looking what others have done of a run
 
 T = TypeVar("T")
 
@@ -41,6 +44,7 @@ class Work:
         self.left = [run for run in left if run]
         self._room = max_blocks or sum(map(len, self.left))
         self._taken: set[int] = set()
+        self._next_look = 0.0
 
     def runs(self) -> Iterator[Run]:
         """What is to be predicted next, until all blocks are done or were taken by this worker."""
@@ -56,15 +60,22 @@ class Work:
         return [block for block in itertools.chain(*self.left) if block.number not in known]
 
     def _take(self, blocks: Sequence[Block]) -> Iterator[Run]:
-        blocks = [block for block in blocks if not self._ledger.has(block.number)][: self._room]
+        blocks = self._left_of(blocks)[: self._room]
         self._room -= len(blocks)
         self._taken |= {block.number for block in blocks}
         if blocks:
             yield Run(blocks)
 
     def refresh(self, run: Run) -> None:
-        """Leave out what other workers have done meanwhile."""
-        run.blocks = [block for block in run.blocks if not self._ledger.has(block.number)]
+        """Leave out what other workers have done meanwhile; where the store is slow to say so, not every time."""
+        if time.monotonic() >= self._next_look:
+            run.blocks = self._left_of(run.blocks)
+
+    def _left_of(self, blocks: Sequence[Block]) -> list[Block]:
+        started = time.monotonic()
+        done = self._ledger.among(block.number for block in blocks)
+        self._next_look = time.monotonic() + (time.monotonic() - started) / _LOOKS
+        return [block for block in blocks if block.number not in done]
 
     def fail(self, run: Run, reason: str) -> None:
         """Samples of a run could not be read: its blocks are tried one by one, then given up."""

@@ -152,6 +152,12 @@ class Store:
         base = {**self.spec, "path": self.spec["path"] + key}
         return ts.KvStore.open({**sharding, "base": base}, context=_context).result()
 
+    def present(self, keys: Sequence[str]) -> set[str]:
+        """Those of these keys under which there is something, all asked for together."""
+        kvstore = self._kvstore()
+        reads = [(key, kvstore.read(key)) for key in keys]
+        return {key for key, read in reads if read.result().state == "value"}
+
     def write_bytes(self, key: str, value: bytes) -> None:
         """Replace what is under `key` in one step: readers see the old bytes or the new ones, whole."""
         self._kvstore().write(key, value).result()
