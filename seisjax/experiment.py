@@ -76,7 +76,7 @@ class Fit:
 class Segmenter:
     """The network of an experiment on a mesh: what starts, moves and asks it, jitted with its shardings."""
 
-    network: steps.Network
+    network: steps.Network  # for windows that lie whole on a device
     loss: losses.Loss
     mesh: Mesh
     state_shardings: Any  # a tree like the state
@@ -273,9 +273,13 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
     schedule, optimizer = _make_optimizer(config)
     augmentation = make_augmentation(config, survey)
     classes, average = num_classes(config), config.optimizer.average
+    axis, whole_windows = space_axis(config, survey), network
     if mesh.shape[SPACE] > 1:
-        network.normalization.check(space_axis(config, survey), survey.window)
-        augmentation.check(space_axis(config, survey), survey.window)
+        network.normalization.check(axis, survey.window)
+        augmentation.check(axis, survey.window)
+        sides = [i for i, side in enumerate(survey.window) if side > 1]
+        split = sharding.batch_sharding(mesh, len(sides) + 2, sides.index(axis) + 1)
+        network = dataclasses.replace(network, split=split)
 
     def augment(images: jax.Array, labels: jax.Array, valid: jax.Array, indices: jax.Array) -> Any:
         return augmentation(images, labels, valid, config.seed, indices)
@@ -296,14 +300,13 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
     )
     everywhere = sharding.replicated(mesh)
     state = _state_shardings(jax.eval_shape(init), mesh, config.optimizer.shard)
-    dim = space_axis(config, survey) + 1
     batch = {
-        "image": sharding.batch_sharding(mesh, len(survey.padded) + 2, dim),
-        "labels": sharding.batch_sharding(mesh, len(survey.padded) + 1, dim),
+        "image": sharding.batch_sharding(mesh, len(survey.padded) + 2, axis + 1),
+        "labels": sharding.batch_sharding(mesh, len(survey.padded) + 1, axis + 1),
     }
     scores = {"numerators": everywhere, "denominators": everywhere, "confusion": everywhere, "classes": batch["labels"]}
     return Segmenter(
-        network=network,
+        network=whole_windows,
         loss=loss,
         mesh=mesh,
         state_shardings=state,
