@@ -17,6 +17,7 @@ FLOORS = {
     "seisjax.errors": 0,
     "seisjax.files": 0,
     "seisjax.geometry": 0,
+    "seisjax.memory": 0,
     "seisjax.roll_call": 0,
     "seisjax.augment": 1,
     "seisjax.boundaries": 1,

@@ -10,8 +10,8 @@ import jax
 
 from seisjax.config import Experiment
 from seisjax.errors import UserError
+from seisjax.memory import host_bytes
 from seisjax.models.unet import REMAT
-from seisjax.runtime import host_bytes
 
 Options = dict[str, Any]  # config fields and the values they are given
 

@@ -12,8 +12,8 @@ from seisjax.config import Experiment, flatten, to_dict, validate
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
 from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import format_regions
+from seisjax.memory import resident_bytes
 from seisjax.models.initialize import parameter_count
-from seisjax.runtime import resident_bytes
 from seisjax.synthesis import PANELS_KEPT, SyntheticVolume
 from seisjax.training.step import Batch
 

@@ -8,7 +8,7 @@ import pytest
 from seisjax.commands.fitting import Limits, Memory, find_limits, table, try_options
 from seisjax.config import Data, Experiment
 from seisjax.errors import UserError
-from seisjax.runtime import host_bytes
+from seisjax.memory import host_bytes
 
 MIB = 2**20
 

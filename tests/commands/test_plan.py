@@ -12,7 +12,7 @@ import pytest
 
 from seisjax.commands.plan import plan, plan_memory
 from seisjax.config import Experiment
-from seisjax.runtime import resident_bytes
+from seisjax.memory import resident_bytes
 
 pytestmark = pytest.mark.quick_compiler
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import importlib.metadata
 import statistics
 import time
 from collections import Counter
@@ -15,6 +14,9 @@ import numpy as np
 
 from seisjax import distributed, experiment, sharding
 from seisjax.collectives import collectives
+from seisjax.commands.benchmark.inputs import check_whole, random_batch
+from seisjax.commands.benchmark.machine import record
+from seisjax.commands.benchmark.turns import TURNS
 from seisjax.commands.plan import abstract_batch
 from seisjax.config import Experiment, flatten, to_dict, validate
 from seisjax.errors import UserError
@@ -24,7 +26,6 @@ from seisjax.reporting.progress import Progress
 
 SPLITS = ("weak", "strong", "space")
 _VIRTUAL = (1, 2, 4, 8)
-_TURNS = 3  # each mesh is measured so often, in turn with the others, so that a machine's moods hit all alike
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ class _Compiled:
     step: Any
 
 
-def scaling(
+def measure(
     config: Experiment,
     counts: Sequence[int] = (),
     splits: Sequence[str] = SPLITS,
     *,
-    measure: bool | None = None,
+    timed: bool | None = None,
     steps: int = 5,
 ) -> dict[str, Any]:
     """The cost of the experiment's train step on so many devices, as a dict for JSON.
@@ -72,31 +73,24 @@ def scaling(
       counts: devices; empty takes the powers of two up to the accelerators that there are, else 1, 2, 4 and 8.
       splits: "weak" (each device has `data.batch_size` windows), "strong" (all together have that many), "space" (each
         window lies on all of them).
-      measure: also time the steps, on batches that lie in memory; None does where there are several accelerators.
+      timed: also time the steps, on batches that lie in memory; None does where there are several accelerators.
       steps: timed steps of each mesh, in each of three turns.
 
     Where this machine has too few devices the step is compiled for virtual CPU devices, which is why this must come
     before the first use of devices. Raises UserError where nothing can be split so.
     """
     validate(config)
-    if config.optimizer.accumulation > 1:
-        raise UserError(
-            f"optimizer.accumulation={config.optimizer.accumulation}: the compiler counts a loop once, so that the "
-            "figures would be a part of a step's; set optimizer.accumulation=1"
-        )
+    check_whole(config)
     devices, counts = _find_devices(counts)
     with jax.default_device(jax.local_devices(backend=devices[0].platform)[0]):
         survey = experiment.open_survey(config)
         compiled, rows, left_out = _compile_all(config, survey, devices, counts, splits)
         several = devices[0].platform != "cpu" and len(devices) > 1
-        times = _measure(list(compiled.values()), steps) if (several if measure is None else measure) else {}
+        times = _time_all(list(compiled.values()), steps) if (several if timed is None else timed) else {}
     for row in rows:
         row["seconds"] = times.get((row["data"], row["space"], row["batch_size"]))
     state = experiment.abstract_state(next(iter(compiled.values())).segmenter)
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "versions": versions,
+    return record() | {
         "platform": devices[0].platform,
         "device": devices[0].device_kind,
         "processes": jax.process_count(),
@@ -195,12 +189,12 @@ def _collectives(hlo_text: str) -> dict[str, dict[str, int]]:
     }
 
 
-def _measure(compiled: list[_Compiled], steps: int) -> dict[tuple[int, int, int], float]:
+def _time_all(compiled: list[_Compiled], steps: int) -> dict[tuple[int, int, int], float]:
     """Median seconds of a step of each, taken in turns; each turn begins with a step that is not timed."""
     times: dict[tuple[int, int, int], list[float]] = {}
     distributed.meet("all steps are compiled")
-    with Progress(_TURNS * len(compiled), "measure", "turn", enabled=distributed.is_main()) as progress:
-        for _ in range(_TURNS):
+    with Progress(TURNS * len(compiled), "measure", "turn", enabled=distributed.is_main()) as progress:
+        for _ in range(TURNS):
             for one in compiled:
                 key = (one.cost.data, one.cost.space, one.cost.batch_size)
                 times.setdefault(key, []).extend(_times(one, steps))
@@ -212,7 +206,7 @@ def _times(compiled: _Compiled, steps: int) -> list[float]:
     """Seconds of each step. State and batch live only as long, for one mesh may need all the memory there is."""
     state = compiled.segmenter.init()
     shardings = compiled.step.input_shardings[0][1]
-    batch = jax.tree.map(_random_batch, compiled.shapes, shardings)
+    batch = random_batch(compiled.shapes, shardings)
     times = []
     for _ in range(1 + steps):
         started = time.perf_counter()
@@ -222,21 +216,8 @@ def _times(compiled: _Compiled, steps: int) -> list[float]:
     return times[1:]
 
 
-def _random_batch(shape: jax.ShapeDtypeStruct, split: Any) -> jax.Array:
-    """Normal amplitudes; labels 0 and 1."""
-    random = np.random.default_rng(0)
-
-    def part(index: tuple[slice, ...]) -> np.ndarray:
-        sides = [len(range(*one.indices(side))) for one, side in zip(index, shape.shape, strict=True)]
-        if np.issubdtype(shape.dtype, np.floating):
-            return random.standard_normal(sides, np.float32)
-        return random.integers(0, 2, sides, shape.dtype)
-
-    return jax.make_array_from_callback(shape.shape, split, part)  # pyright: ignore[reportArgumentType]
-
-
 def table(report: dict[str, Any]) -> str:
-    """The report of `scaling` for people: one row for each split and number of devices, figures of one device."""
+    """The report of `measure` for people: one row for each split and number of devices, figures of one device."""
     sides = " x ".join(str(side) for side in report["window"])
     lines = [
         f"train step on windows of {sides}, {report['parameters']:,} parameters, compiled for {_named(report)} "

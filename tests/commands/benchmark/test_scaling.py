@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from absl import flags
 
-from seisjax.commands.benchmark import scaling, table
+from seisjax.commands.benchmark.scaling import measure, table
 from seisjax.config import Experiment
 from seisjax.errors import UserError
 
@@ -24,7 +24,7 @@ def tiny(config: Experiment) -> Experiment:
 
 
 def test_the_cost_of_a_step_falls_as_it_is_split(tiny: Experiment):
-    report = scaling(tiny, [1, 2])
+    report = measure(tiny, [1, 2])
     rows = {(row["split"], row["devices"]): row for row in report["rows"]}
     assert set(rows) == {(split, n) for split in ("weak", "strong", "space") for n in (1, 2)}
     alone = rows["weak", 1]
@@ -47,7 +47,7 @@ def test_the_cost_of_a_step_falls_as_it_is_split(tiny: Experiment):
 
 
 def test_steps_are_timed_and_what_cannot_be_split_is_left_out_and_said(tiny: Experiment):
-    report = scaling(tiny, [1, 3], ["strong", "space"], measure=True, steps=1)
+    report = measure(tiny, [1, 3], ["strong", "space"], timed=True, steps=1)
     assert [(row["split"], row["devices"]) for row in report["rows"]] == [("strong", 1), ("space", 1)]
     assert all(row["seconds"] > 0 for row in report["rows"])
     assert f"{1e3 * report['rows'][0]['seconds']:,.1f}" in table(report).splitlines()[2]
@@ -67,7 +67,7 @@ def test_steps_are_timed_and_what_cannot_be_split_is_left_out_and_said(tiny: Exp
 def test_what_cannot_be_done_is_one_line(tiny: Experiment, counts, splits, accumulation, message):
     tiny.optimizer.accumulation = accumulation
     with pytest.raises(UserError, match=message) as caught:
-        scaling(tiny, counts, splits)
+        measure(tiny, counts, splits)
     assert "\n" not in str(caught.value)
 
 
