@@ -48,6 +48,7 @@ class Site:
             raise
         if self.finished:
             self.discard()
+            self.staging = None
 
     @property
     def store(self) -> Store:

@@ -13,6 +13,7 @@ import pytest
 
 from seisjax.errors import UserError
 from seisjax.geometry import Box, format_region
+from seisjax.inference import site
 from seisjax.inference.views import hull
 from seisjax.volumes import open_volume
 
@@ -91,6 +92,22 @@ def test_a_worker_that_comes_after_the_end_returns_at_once(volume, alone, predic
     outcome = predict(volume, never, alone, **BLOCKS)
     assert (outcome.done, outcome.left, outcome.last) == (0, 0, True)
     assert files(alone) == before
+
+
+def test_a_worker_that_comes_as_another_finishes_finds_the_volume(volume, alone, predict, monkeypatch, tmp_path):
+    output, opened = tmp_path / "prediction", site.SharedStaging
+
+    def late(*arguments, **options):
+        """Between a look at the place and the way in, another worker does all there is."""
+        monkeypatch.undo()
+        predict(volume, output=output, **BLOCKS)
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(site, "SharedStaging", late)
+    outcome = predict(volume, output=output, **BLOCKS)
+    assert (outcome.done, outcome.left) == (0, 0)
+    assert files(output) == files(alone)
+    assert [path.name for path in tmp_path.iterdir()] == ["prediction"]
 
 
 def test_a_place_that_is_taken_is_left_as_it_is(volume, predict, tmp_path):
