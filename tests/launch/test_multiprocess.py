@@ -132,3 +132,73 @@ def test_windows_split_between_processes_are_trained_scored_and_drawn(small: Exp
     assert split["baselines"] == whole["baselines"]
     assert np.sum(split["confusion_matrix"]) == np.sum(whole["confusion_matrix"])
     assert split["boundary_error"] == pytest.approx(whole["boundary_error"], abs=0.02)
+
+
+LOOK = """
+import hashlib
+from pathlib import Path
+import jax
+import numpy as np
+from seisjax import distributed, experiment
+from seisjax.checkpoint import Checkpoints
+from seisjax.data import training_batches
+
+def digest(tree):
+    hashed = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(distributed.gathered(tree))[0]:
+        hashed.update(f"{path} {leaf.dtype} {leaf.shape}".encode() + leaf.tobytes())
+    return hashed.hexdigest()
+
+def look(config, workdir):
+    survey = experiment.open_survey(config)
+    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 70.0))
+    checkpoints = Checkpoints(workdir / "checkpoints", writes=False)
+    state = checkpoints.restore(checkpoints.latest, experiment.abstract_state(segmenter))
+    batches = training_batches(
+        experiment.training_source(config, survey),
+        batch_size=config.data.batch_size,
+        mesh=mesh,
+        space_dim=experiment.space_axis(config, survey) + 1,
+        start_step=checkpoints.latest,
+        num_threads=2,
+        prefetch=2,
+    )
+    batch = next(batches)
+    found = {"step": checkpoints.latest, "state": digest(state), "batch": digest(batch)}
+    metrics = distributed.gathered(segmenter.train_step(state, batch)[1])
+    batches.close()
+    checkpoints.close()
+    return found, {name: float(value) for name, value in metrics.items()}
+"""
+look: dict[str, Any] = {}
+exec(LOOK, look)
+
+SAVE_AND_LOOK = (
+    LOOK
+    + """
+import json
+from seisjax.commands.train import train
+from seisjax.config import from_dict
+
+config, workdir = from_dict(json.loads(sys.argv[4])), Path(sys.argv[5])
+train(config, workdir, "")
+print(json.dumps(look(config, workdir)))
+"""
+)
+
+
+@pytest.mark.slow
+def test_four_processes_save_and_any_mesh_goes_on(small: Experiment, processes, tmp_path: Path):
+    """Cubes that the levels do not divide; a device holds 12, 6 or 3 of the 24 samples they are padded to."""
+    small.data.window, small.mesh.space_axis = (5, 14, 23), "time"
+    small.train.num_steps, small.optimizer.shard = 3, True
+    small.train.evaluate_every = small.train.checkpoint_every = 0
+    small.mesh.data, small.mesh.space = 4, 2
+    outputs = processes(4, SAVE_AND_LOOK, json.dumps(to_dict(small)), tmp_path / "run", devices=2, timeout=500)
+    saved, metrics = json.loads(next(line for line in outputs[0].splitlines() if line.startswith("[")))
+    assert saved["step"] == 3
+    for small.mesh.data, small.mesh.space in ((1, 1), (1, 8), (2, 4)):
+        found, others = look["look"](small, tmp_path / "run")
+        assert found == saved
+        assert others == pytest.approx(metrics, rel=1e-4)
