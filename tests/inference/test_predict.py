@@ -159,6 +159,34 @@ def test_mirrored_windows_are_averaged(volume, values, whole, survey, predicted,
     np.testing.assert_allclose(both, (plain + mirrored[:, :, ::-1]) / 2, atol=1e-6)
 
 
+def test_sections_of_several_directions_are_averaged(volume, predicted, contents):
+    sections: dict[str, Any] = {"window": (1, 8, 10), "padded": (1, 8, 12)}
+    directions = [("inline",), ("crossline",), ("inline", "crossline")]
+    inline, crossline, both = (contents(predicted(volume, **sections, directions=d)) for d in directions)
+    mean = (inline["pred_probability"] + crossline["pred_probability"]) / 2
+    np.testing.assert_allclose(both["pred_probability"], mean, atol=1e-6)
+    assert np.abs(inline["pred_probability"] - crossline["pred_probability"]).max() > 0.1
+    blocks = contents(predicted(volume, **sections, directions=directions[2], block_bytes=1))
+    for name, values in both.items():
+        np.testing.assert_array_equal(blocks[name], values)
+
+
+def test_members_give_their_mean_and_spread(values, survey, predicted, contents):
+    window: dict[str, Any] = {"window": values.shape, "padded": values.shape}
+    members = [lambda images, k=k: _biased(images, 0.3 * k) for k in range(3)]
+    volume = survey(values)
+    alone = [contents(predicted(volume, member, **window))["pred_probability"] for member in members]
+    products = ("class", "probability", "spread")
+    found = contents(predicted(volume, forwards=members, **window, products=products))
+    np.testing.assert_allclose(found["pred_probability"], np.mean(alone, axis=0), atol=1e-6)
+    np.testing.assert_allclose(found["pred_spread"], np.sqrt(np.var(alone, axis=0).sum(0)), atol=1e-6)
+
+
+def _biased(images: np.ndarray, bias: float) -> np.ndarray:
+    p = 1 / (1 + np.exp(bias - images))
+    return np.concatenate([p, 1 - p], -1)
+
+
 def test_what_the_output_remembers(volume, tmp_path, predicted):
     progress = []
     output = predicted(
