@@ -35,11 +35,7 @@ def network(norm: str, windows: dict[str, Any]) -> Net:
     sides = sum(side > 1 for side in windows["window"])
     make = functools.partial(UNet, 1, 2, spatial_ndim=sides, base_features=4, levels=2, norm=norm)
     init, graphdef = steps.initializer(make)
-    rng = np.random.default_rng(0)
-    # Away from where training begins: biases of 0 and statistics of 0 and 1 would hide what they do at borders.
-    params, rest = jax.tree.map(
-        lambda x: x + rng.uniform(-0.1, 0.1, x.shape).astype(x.dtype), jax.device_get(jax.jit(init)(jax.random.key(0)))
-    )
+    params, rest = jax.tree.map_with_path(_drawn, jax.eval_shape(init, jax.random.key(0)))
 
     @functools.cache
     def forward(padded: tuple[int, ...]) -> Callable[[np.ndarray], jax.Array]:
@@ -47,6 +43,15 @@ def network(norm: str, windows: dict[str, Any]) -> Net:
         return lambda images: forward(params, rest, images, np.float32(1))
 
     return Net(windows, forward)
+
+
+def _drawn(path: Any, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Parameters and statistics away from where training begins: biases of 0 would hide what they do at borders."""
+    rng = np.random.default_rng(len(jax.tree_util.keystr(path)))
+    if len(leaf.shape) > 1:
+        return rng.normal(0, (2 / np.prod(leaf.shape[:-1])) ** 0.5, leaf.shape).astype(leaf.dtype)
+    middle = 1 if any(name in jax.tree_util.keystr(path) for name in ("scale", "var")) else 0
+    return (middle + rng.uniform(-0.1, 0.1, leaf.shape)).astype(leaf.dtype)
 
 
 @pytest.fixture(scope="module", params=[(norm, name) for norm in NORMS for name in ("sections", "cubes")], ids="-".join)
