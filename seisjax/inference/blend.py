@@ -1,8 +1,8 @@
-"""Sums of overlapping windows over one block of output, and what is made of them."""
+"""Sums of overlapping windows, and what is made of them."""
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -15,26 +15,34 @@ _PIECE = 2**16  # samples that a thread works on at a time: what is in between s
 _threads = ThreadPoolExecutor(min(os.cpu_count() or 1, 8))
 
 
-class BlockSums:
-    """Weighted sums over one block of what was predicted of each sample, float64.
+class RunningSums:
+    """Weighted sums, float64, of what was predicted of each sample of a box, for as many planes as windows are deep.
 
-    Windows must come in the same order whatever the blocks: then no sum depends on the block. `rows`: numbers a sample,
-    the classes' probabilities first; `views`: lattices of windows that are averaged.
+    Windows come in the order of their first planes, and otherwise in the same order whatever the box: then no sum
+    depends on the box. Planes that no window reaches any more are taken out with `mean`, then left with `pass_to`.
     """
 
-    def __init__(self, block: Box, rows: int, views: int):
-        self.block = block
-        self._sums = np.zeros((rows, *block.shape))
-        self._has_data = np.zeros(block.shape, bool)
+    def __init__(self, box: Box, depth: int, rows: int, views: int):
+        """depth: planes of the deepest window. rows: numbers a sample, the classes' probabilities first. views:
+        lattices of windows that are averaged."""
+        self.box = box
+        self.first = box.start[0]  # of the planes that windows may reach, and there are `depth` of them
+        self.depth = min(depth, box.shape[0])
+        self._sums = np.zeros((rows, self.depth, *box.shape[1:]))  # plane i lies at i % depth
+        self._has_data = np.zeros(self._sums.shape[1:], bool)
         self._views = views
 
     def add(self, view: View, window: Box, image: np.ndarray, values: np.ndarray) -> None:
         """Add a window's values (*window, rows); its image (*window) tells where there are data (not NaN)."""
-        part = window.intersect(self.block)
-        inside, here = part.relative_to(window.start).slices, part.relative_to(self.block.start).slices
-        axes = zip(view.profiles, window.start, inside, strict=True)
-        profiles = [profile[start][side] for profile, start, side in axes]
-        image, values = image[inside], values[inside]
+        for part in self._rounds(window.intersect(self.box)):
+            inside = part.relative_to(window.start).slices
+            axes = zip(view.profiles, window.start, inside, strict=True)
+            profiles = [profile[start][side] for profile, start, side in axes]
+            self._add(self._here(part), profiles, image[inside], values[inside])
+
+    def _add(
+        self, here: tuple[slice, ...], profiles: Sequence[np.ndarray], image: np.ndarray, values: np.ndarray
+    ) -> None:
         has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
 
         def add_piece(piece: tuple[slice, ...]) -> None:
@@ -44,23 +52,43 @@ class BlockSums:
             for k, total in enumerate(sums):
                 total[piece] += weights * values[(*piece, k)]
 
-        _in_pieces(part.shape, add_piece)
+        _in_pieces(image.shape, add_piece)
 
     def mean(self, box: Box) -> np.ndarray:
-        """The rows (rows, *box), float32, of a box in the block; NaN where there are no data.
+        """The rows (rows, *box), float32, of some of the planes that windows may reach; NaN where there are no data.
 
         Rounding to float32 takes away what the float64 sums lost: equal probabilities stay as they are, to the bit.
         """
-        here = box.relative_to(self.block.start).slices
+        mean = np.full((len(self._sums), *box.shape), np.nan, np.float32)
+        for part in self._rounds(box):
+            here, there = self._here(part), part.relative_to(box.start).slices
+            self._divide(here, mean[(slice(None), *there)])
+        return mean
+
+    def _divide(self, here: tuple[slice, ...], mean: np.ndarray) -> None:
         has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
-        mean = np.full(sums.shape, np.nan, np.float32)
 
         def divide(piece: tuple[slice, ...]) -> None:
             for total, result in zip(sums, mean, strict=True):
                 np.divide(total[piece], self._views, out=result[piece], where=has_data[piece], casting="same_kind")
 
-        _in_pieces(box.shape, divide)
-        return mean
+        _in_pieces(has_data.shape, divide)
+
+    def pass_to(self, plane: int) -> None:
+        """No window reaches planes before this one any more."""
+        for number in range(self.first, min(plane, self.first + self.depth)):
+            self._sums[:, number % self.depth] = 0
+            self._has_data[number % self.depth] = False
+        self.first = max(self.first, plane)
+
+    def _rounds(self, box: Box) -> Iterator[Box]:
+        """The parts of a box whose planes lie one after the other."""
+        return tiles(box, (self.depth, *(max(side, 1) for side in box.stop[1:])))
+
+    def _here(self, part: Box) -> tuple[slice, ...]:
+        first = part.start[0] % self.depth
+        sides = part.relative_to(self.box.start).slices
+        return (slice(first, first + part.shape[0]), *sides[1:])
 
 
 class Members:

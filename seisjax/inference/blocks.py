@@ -13,7 +13,7 @@ from seisjax.geometry import Box, Shape, grow, round_up
 from seisjax.inference.views import View
 
 # Blocks of a run follow one another along the first axis, and hand on the windows that reach into the next.
-_RUN = 16
+_RUN = 32
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def choose_layout(box: Box, chunk: Shape, shard: Shape, views: Sequence[View], s
     extent = box.shape
     shard = grow(chunk, (chunk[0], *map(min, shard[1:], extent[1:])), samples)
     reach = [max(view.lattice.window[i] - view.lattice.stride[i] for view in views) for i in range(len(extent))]
+    reach = [round_up(samples, side) for samples, side in zip(reach, chunk, strict=True)]  # chunks are read whole
     room = samples // min(shard[0], extent[0])
 
     def read_again(sides: Sequence[int]) -> float:

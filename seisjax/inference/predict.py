@@ -22,7 +22,7 @@ import numpy as np
 from seisjax.conventions import AMPLITUDE
 from seisjax.errors import UserError
 from seisjax.geometry import Box, format_region
-from seisjax.inference.blend import BlockSums, Members
+from seisjax.inference.blend import Members, RunningSums
 from seisjax.inference.blocks import Block, Layout, choose_layout
 from seisjax.inference.device import DeviceQueue
 from seisjax.inference.ledger import summary_of
@@ -30,9 +30,11 @@ from seisjax.inference.products import ARRAYS, PROBABILITY_DTYPES, ProductsVolum
 from seisjax.inference.reading import SlabReader, UnreadableError
 from seisjax.inference.site import Site
 from seisjax.inference.views import Cutting, View, hull
-from seisjax.inference.work import Run, Work
+from seisjax.inference.work import Run, Work, extent_of
 from seisjax.volumes import Volume, open_volume
 from seisjax.volumes.store import bytes_read
+
+_PLANES = 8  # of which products are made at a time, at most
 
 # Images (B, *padded_window, 1) float32 in the volume's units, NaN = no data, to probabilities (B, *window, classes) or
 # longer along the window's axes.
@@ -90,11 +92,9 @@ class Task:
         """Shards and blocks of the output."""
         array, views = self.volume.arrays[AMPLITUDE], self.views()
         thick = min(array.chunk[0], self.box.shape[0])
-        deepest = max(view.lattice.window[0] for view in views)
-        per_sample = bytes_per_sample(
-            self.rows, self.num_classes, self.probability_dtype, 1 + -(-(deepest - 1) // thick), deepest / thick + 2
-        )
-        return choose_layout(self.box, array.chunk, array.shard, views, int(self.block_bytes / per_sample))
+        depth = max(view.lattice.window[0] for view in views) / thick
+        room = bytes_per_sample(self.rows, self.products, self.num_classes, self.probability_dtype, depth)
+        return choose_layout(self.box, array.chunk, array.shard, views, int(self.block_bytes / room))
 
     def wanted(self) -> dict[str, Any]:
         """All that decides on the result, for the ledger."""
@@ -249,7 +249,7 @@ class _Read:
 def _windows(task: Task, work: Work, progress: Progress) -> Iterator[_Read | Run]:
     """The windows with data of one run after another, each run after its last window."""
     views, done = task.views(), 0
-    total = sum(view.lattice.count(_extent(run)) for run in work.left for view in views)
+    total = sum(view.lattice.count(extent_of(run)) for run in work.left for view in views)
     for run in work.runs():
         try:
             for read in _windows_of(run, task.volume, views, work):
@@ -266,7 +266,7 @@ def _windows(task: Task, work: Work, progress: Progress) -> Iterator[_Read | Run
 def _windows_of(run: Run, volume: Volume, views: Sequence[View], work: Work) -> Iterator[_Read]:
     """The windows that touch blocks of a run: in the order of their first samples, then lattice by lattice, so that
     the order in which a block is given its windows is the same whatever the run."""
-    extent, row = _extent(run.blocks), None
+    row, extent = None, run.extent
     reader = SlabReader(volume, hull(views, extent))
     for row_start, number, window in heapq.merge(*(_numbered(i, view, extent) for i, view in enumerate(views))):
         if row_start != row:
@@ -278,11 +278,6 @@ def _windows_of(run: Run, volume: Volume, views: Sequence[View], work: Work) -> 
 
 def _numbered(number: int, view: View, extent: Box) -> Iterator[tuple[int, int, Box]]:
     return ((window.start[0], number, window) for window in view.lattice.touching(extent))
-
-
-def _extent(blocks: Sequence[Block]) -> Box:
-    """The box of blocks that follow one another."""
-    return Box.between(blocks[0].place.start, blocks[-1].place.stop)
 
 
 def _predict(
@@ -338,33 +333,48 @@ def _batches(windows: Iterable[_Read | Run], size: int) -> Iterator[list[_Read |
 def _write_blocks(
     predicted: Iterable[tuple[_Read | Run, np.ndarray | None]], products: ProductsVolume, task: Task, command: str
 ) -> int:
-    """Sum the windows of each block, and write its products while the next one is summed; returns how many."""
-    num_views, done = len(task.views()), 0
+    """Sum the windows of each run, and write its blocks while the next ones are summed; returns how many."""
+    views, done = task.views(), 0
+    depth = max(view.lattice.window[0] for view in views)
     writing: deque[Future[bool]] = deque()
     with ThreadPoolExecutor(1) as writer:
         for item, values in predicted:
-            run, passed = (item.run, item.window.start[0]) if isinstance(item, _Read) else (item, None)
-            for block in run.blocks if not run.failed or passed is not None else ():
-                ends = passed is None or block.place.stop[0] <= passed
-                if ends and block.number not in run.ended:
-                    run.ended.add(block.number)
-                    sums = run.sums.pop(block.number, None) or BlockSums(block.place, task.rows, num_views)
+            run = item.run if isinstance(item, _Read) else item
+            run.sums = run.sums or RunningSums(run.extent, depth, task.rows, len(views))
+            row = item.window.start[0] if isinstance(item, _Read) else run.extent.stop[0]
+            if isinstance(item, _Read) or not run.failed:
+                for block, made in _complete(run, run.sums, row, products):
                     done += sum(future.result() for future in writing)  # one block at a time is in memory
-                    writing = deque([writer.submit(products.write, block, sums, command)])
+                    writing = deque([writer.submit(products.write, block, made, command)])
             if isinstance(item, _Read) and values is not None:
-                _add(item, values, task.rows, num_views)
+                run.sums.add(item.view, item.window, item.image, values)
+            elif isinstance(item, Run):
+                run.sums = None
         done += sum(future.result() for future in writing)
     return done
 
 
-def _add(read: _Read, values: np.ndarray, rows: int, num_views: int) -> None:
-    """Add a window to the sums of the blocks that it touches."""
-    run = read.run
-    for block in run.touched(read.window):
-        if block.number not in run.ended:
-            if block.number not in run.sums:
-                run.sums[block.number] = BlockSums(block.place, rows, num_views)
-            run.sums[block.number].add(read.view, read.window, read.image, values)
+def _complete(
+    run: Run, sums: RunningSums, row: int, products: ProductsVolume
+) -> Iterator[tuple[Block, dict[str, np.ndarray]]]:
+    """Make the products of the planes before `row`, which no window reaches any more; the blocks that this completes
+    with their products."""
+    if row <= sums.first:
+        return
+    at_a_time = min(_PLANES, sums.depth)
+    for block in run.blocks:
+        place = block.place
+        for first in range(max(place.start[0], sums.first), min(place.stop[0], row), at_a_time):
+            sums.pass_to(first)
+            if block.number not in run.made:
+                run.made[block.number] = products.empty(block)
+            past = min(first + at_a_time, place.stop[0], row)
+            part = Box.between((first, *place.start[1:]), (past, *place.stop[1:]))
+            products.fill(run.made[block.number], block, part, sums.mean(part))
+        if place.stop[0] <= row and block.number not in run.ended:
+            run.ended.add(block.number)
+            yield block, run.made.pop(block.number)
+    sums.pass_to(row)
 
 
 def _flips(axes: Sequence[int]) -> list[tuple[int, ...]]:

@@ -17,7 +17,7 @@ from seisjax.conventions import (
     TRACE_MASK,
 )
 from seisjax.geometry import Axis, Box, format_region, tiles
-from seisjax.inference.blend import BlockSums, entropy, most_probable
+from seisjax.inference.blend import entropy, most_probable
 from seisjax.inference.blocks import Block, Layout
 from seisjax.inference.ledger import checksum, checksums, shard_name
 from seisjax.inference.site import Site
@@ -32,14 +32,13 @@ _STEPS = 254  # uint8 probabilities are multiples of 1/254, and 255 means that t
 _RECEIVER_ARRAYS = ("receiver_component", "receiver_shift", "distance")
 _RECORDING = ("start_time", "sampling_interval", "origin")  # attributes of recordings, and those of every receiver
 _OF_RECEIVERS = ("receiver_names", "receiver_components")
-Product = tuple[str, Box, np.ndarray]
 
 
-def bytes_per_sample(rows: int, num_classes: int, dtype: str, open_blocks: int, slabs: float) -> float:
-    """Memory that one sample of a block takes: float64 sums and the data mask of every block that is open at a time,
-    the products, and the samples read around it, `slabs` of them."""
-    products = 1 + (num_classes + 1) * np.dtype(dtype).itemsize + 4 * rows
-    return open_blocks * (8 * rows + 1) + products + 6 * slabs
+def bytes_per_sample(rows: int, products: Sequence[str], num_classes: int, dtype: str, depth: float) -> float:
+    """Memory that one sample of a block takes: float64 sums and the data mask of as many blocks as a window is deep
+    (`depth`), the products of the block that is made, those of the one that is written, once more as they are
+    compressed, and the samples read in and around the windows."""
+    return depth * (8 * rows + 1) + 3 * stored_bytes(products, num_classes, dtype) + 6 * (depth + 2)
 
 
 def stored_bytes(products: Sequence[str], num_classes: int, dtype: str) -> int:
@@ -160,7 +159,20 @@ class ProductsVolume:
         with self._site.writing() as may_write:
             return may_write and self.ledger.begin(block.number)
 
-    def write(self, block: Block, sums: BlockSums, command: str) -> bool:
+    def empty(self, block: Block) -> dict[str, np.ndarray]:
+        """Room for the products of a block, by name."""
+        return {
+            product: np.empty(self._in_array(product, block.box).shape, self.volume.arrays[ARRAYS[product]].dtype)
+            for product in self._products
+        }
+
+    def fill(self, made: dict[str, np.ndarray], block: Block, part: Box, rows: np.ndarray) -> None:
+        """Make the products of a part of a block, of which `rows` (rows, *part) are the means."""
+        inside = part.relative_to(block.place.start).slices
+        for product, values in made.items():
+            values[(..., *inside)] = self._value(product, rows)
+
+    def write(self, block: Block, made: Mapping[str, np.ndarray], command: str) -> bool:
         """Write a block and its record; may be called from another thread.
 
         Returns False where that is another worker's: it has done the block, or finished the volume.
@@ -169,24 +181,22 @@ class ProductsVolume:
             if not may_write or self.ledger.has(block.number):
                 return False
             with ThreadPoolExecutor(_WRITERS) as writers:
-                shards = dict(writers.map(self._write_shard, self._make(block, sums)))
+                shards = dict(writers.map(self._write_shard, self._shards(block, made)))
             with storage_errors(self._site.url, WRITE_REMEDY):
                 self.ledger.add(block.number, self.region(block), command, shards)
         return True
 
-    def _write_shard(self, product: Product) -> tuple[str, str]:
+    def _write_shard(self, shard: tuple[str, Box, np.ndarray]) -> tuple[str, str]:
         """Write a shard; returns its name in records, and its checksum."""
-        name, shard, values = product
-        return shard_name(name, shard), checksum(self.volume.write_shard(name, shard, values))
+        name, box, values = shard
+        return shard_name(name, box), checksum(self.volume.write_shard(name, box, values))
 
-    def _make(self, block: Block, sums: BlockSums) -> Iterator[Product]:
-        """The products of a block: array, place and values, shard by shard."""
-        for box in tiles(block.box, self._layout.shard):
-            rows = sums.mean(_shifted(box, self._box.start))
-            for product in self._products:
-                name, whole, values = ARRAYS[product], self._in_array(product, box), self._value(product, rows)
-                for shard in tiles(whole, self.volume.arrays[name].shard):  # each class has its own
-                    yield name, shard, values[shard.relative_to(whole.start).slices]
+    def _shards(self, block: Block, made: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Box, np.ndarray]]:
+        """The shards of a block: array, place and values."""
+        for product, values in made.items():
+            whole = self._in_array(product, block.box)
+            for box in tiles(whole, self.volume.arrays[ARRAYS[product]].shard):
+                yield ARRAYS[product], box, values[box.relative_to(whole.start).slices]
 
     def _value(self, product: str, rows: np.ndarray) -> np.ndarray:
         probabilities = rows[: self._num_classes]

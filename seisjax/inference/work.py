@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
+
 from seisjax.geometry import Box
-from seisjax.inference.blend import BlockSums
+from seisjax.inference.blend import RunningSums
 from seisjax.inference.blocks import Block, Blocks
 from seisjax.inference.products import ProductsVolume
 
@@ -19,11 +21,17 @@ T = TypeVar("T")
 
 @dataclass(eq=False)
 class Run:
-    """Blocks that follow one another along the first axis and are not done yet, and their sums as far as they are."""
+    """Blocks that follow one another along the first axis and are not done yet, and what there is of them so far.
+
+    extent: the box of all of them, and sums over it, once there is a window. made: products of blocks that are not
+    complete. ended: blocks that were handed over to be written.
+    """
 
     blocks: list[Block]
-    sums: dict[int, BlockSums] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)  # blocks that were handed over to be written
+    extent: Box
+    sums: RunningSums | None = None
+    made: dict[int, dict[str, np.ndarray]] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
     failed: bool = False
 
     def touched(self, window: Box) -> list[Block]:
@@ -64,7 +72,7 @@ class Work:
         self._room -= len(blocks)
         self._taken |= {block.number for block in blocks}
         if blocks:
-            yield Run(blocks)
+            yield Run(blocks, extent_of(blocks))
 
     def refresh(self, run: Run) -> None:
         """Leave out what other workers have done meanwhile; where the store is slow to say so, not every time."""
@@ -85,6 +93,11 @@ class Work:
             return
         self._taken -= {block.number for block in run.blocks} - run.ended
         self._room += len({block.number for block in run.blocks} - run.ended)
+
+
+def extent_of(blocks: Sequence[Block]) -> Box:
+    """Where blocks that follow one another lie in the survey."""
+    return Box.between(blocks[0].place.start, blocks[-1].place.stop)
 
 
 def _without(run: Blocks, done: set[int]) -> Sequence[Block]:
