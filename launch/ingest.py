@@ -16,6 +16,7 @@ from seisjax.reporting.progress import Progress
 from seisjax.reporting.survey import write_report
 from seisjax.volumes import open_volume, set_cache_size
 from seisjax.volumes.ingest import describe_made, ingest_part, parse_sides, report_folder
+from seisjax.volumes.metadata import COMPRESSIONS
 from seisjax.volumes.sources import FORMATS, describe_input
 
 INPUT = flags.DEFINE_list("input", [], "survey file, volume, folder or pattern; several, comma between, are one survey")
@@ -38,6 +39,7 @@ PLAIN: list = [
     flags.DEFINE_float("resample", None, "rate in Hz that all waveforms or DAS channels are brought to"),
     flags.DEFINE_string("bandpass", "", "LOW,HIGH in Hz: a causal filter on waveforms or DAS; 2, keeps all above 2 Hz"),
     flags.DEFINE_enum("dtype", "float32", ["float32", "float16", "int16", "int8"], "stored type of the amplitudes"),
+    flags.DEFINE_enum("compression", "zstd", COMPRESSIONS, "of chunks: zstd is smallest, lz4 and none are read faster"),
     flags.DEFINE_list("sections", [], "axes for which second copies are kept, quick to read section by section"),
     flags.DEFINE_bool("overwrite", False, "replace --output, or what another command began of it"),
     flags.DEFINE_integer("num_processes", 1, "processes that share the work, each started with the same flags"),

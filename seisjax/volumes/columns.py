@@ -11,7 +11,7 @@ from seisjax.conventions import AMPLITUDE, IGNORE, SECTIONS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Box, Shape, grow, round_up, tiles
 from seisjax.volumes import metadata as zarr
-from seisjax.volumes.creating import check_dtype, check_layout, create_volume
+from seisjax.volumes.creating import check_compression, check_dtype, check_layout, create_volume
 from seisjax.volumes.ledger import Ledger
 from seisjax.volumes.quantization import Encoding, Errors
 from seisjax.volumes.readers import Column, SurveyReader, shape_of
@@ -56,9 +56,11 @@ class Survey:
             if axis not in names or len(names) < 3:
                 raise UserError(f"--sections={axis}: {self.name} has no such sections{nearest(axis, names)}")
 
-    def lay_out(self, chunk: Sequence[int] | None, shard: Sequence[int] | None) -> None:
-        """Fix chunk and shard; by default shards are so narrow that a shard column fits in memory."""
+    def lay_out(self, chunk: Sequence[int] | None, shard: Sequence[int] | None, compression: str) -> None:
+        """Fix compression, chunk and shard; by default shards are so narrow that a shard column fits in memory."""
         check_layout(self.axes, chunk, shard)
+        check_compression(compression)
+        self.compression = compression
         default_chunk, default_shard = zarr.default_layout(self.shape, self.kind)
         self.chunk, self.shard = zarr.clip_layout(self.shape, chunk or default_chunk, shard or default_shard)
         for given, c, n in zip(shard or (), self.chunk, self.shape, strict=False):
@@ -84,7 +86,8 @@ class Survey:
 
     def create(self, output: str, encoding: Encoding | None, staging: SharedStaging | None) -> Volume:
         """Start the volume, or open what other processes have started of it."""
-        layout = {"chunk": self.chunk, "shard": self.shard, "kind": self.kind, "attributes": self.attributes}
+        layout = {"chunk": self.chunk, "shard": self.shard, "compression": self.compression}
+        layout |= {"kind": self.kind, "attributes": self.attributes}
         volume = create_volume(output, self.axes, dtype=None, **layout, staging=staging, shared=True)
         arrays: list[tuple[str, np.dtype, Any, dict[str, Any]]] = []
         if encoding:

@@ -20,6 +20,7 @@ from seisjax.geometry import Axis, Box
 from seisjax.volumes.columns import Labels, Survey, scan_column, write_column
 from seisjax.volumes.creating import check_free
 from seisjax.volumes.ledger import Ledger, read_counts, write_counts
+from seisjax.volumes.metadata import COMPRESSIONS
 from seisjax.volumes.quantization import NUM_ERRORS, SCALED, Encoding, Errors, choose_scale
 from seisjax.volumes.readers import SurveyReader
 from seisjax.volumes.segy_survey import COORDINATES, GATHER_COORDINATES
@@ -59,6 +60,7 @@ def ingest_part(
     dtype: str = "float32",
     chunk: Sequence[int] | None = None,
     shard: Sequence[int] | None = None,
+    compression: str = COMPRESSIONS[0],
     sections: Sequence[str] = (),
     overwrite: bool = False,
     num_processes: int = 1,
@@ -74,8 +76,8 @@ def ingest_part(
     Samples are stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the
     source is not made of whole numbers that fit, found in a first pass over the data, and the error is recorded;
     float16 must hold every sample. Cells without a trace and dead traces are masked. NaN and Inf stay in the volume
-    (NaN where whole numbers are stored) and are counted in its statistics. `sections` names axes for which second
-    copies of amplitudes and labels are kept in chunks one sample thick along that axis.
+    (NaN where whole numbers are stored) and are counted in its statistics. `compression`: see `create_volume`.
+    `sections` names axes for which copies of amplitudes and labels are kept in chunks one sample thick along that axis.
 
     Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column. The
     one that finds all columns made returns the finished volume, the others None. What is made lies in NAME.partial;
@@ -92,11 +94,11 @@ def ingest_part(
         reader = stack.enter_context(open_reader(paths, **options)) if paths else None
         label_sets = _open_labels(stack, reader, labels, label_name, class_names, options)
         survey = Survey(reader, label_sets, dtype, sections)
-        survey.lay_out(chunk, shard)
+        survey.lay_out(chunk, shard, compression)
         check_free(str(local_path(str(output)) or output), overwrite)
         files = {"input": _signature(paths), "labels": _signature([labels]), "stations": _signature([stations])}
         wanted = options | files | {"label_name": label_name, "class_names": list(class_names), "dtype": dtype}
-        wanted |= {"chunk": survey.chunk, "shard": survey.shard, "sections": list(sections)}
+        wanted |= {"chunk": survey.chunk, "shard": survey.shard, "sections": list(sections), "compression": compression}
         work = _Work(str(output), wanted, num_processes, process_id, overwrite, progress, say)
         stack.callback(work.release)
         try:

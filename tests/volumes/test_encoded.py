@@ -10,6 +10,7 @@ from seisjax.conventions import AMPLITUDE
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import Volume, bytes_read, create_volume, open_volume, set_cache_size
+from seisjax.volumes.ingest import ingest
 
 SHAPE = (20, 24, 40)
 SAMPLES = np.random.default_rng(0).integers(-9, 9, SHAPE).astype(np.float32)
@@ -35,6 +36,16 @@ def test_all_compressions_are_read_by_us_and_by_zarr(tmp_path: Path, compression
     np.testing.assert_array_equal(np.asarray(group[AMPLITUDE]), SAMPLES)
     packed = stored(path) < 0.8 * SAMPLES.nbytes
     assert packed == (compression != "none")
+
+
+def test_ingest_writes_a_store_anew_in_another_compression(tmp_path: Path) -> None:
+    first = make(tmp_path / "first.zarr")
+    second = ingest(tmp_path / "first.zarr", tmp_path / "second.zarr", compression="none", sections=["inline"])
+    copy = next(name for name in second.arrays if name.startswith("sections_inline"))
+    for name in (AMPLITUDE, copy):
+        np.testing.assert_array_equal(second.read(name, Box.whole(SHAPE)), SAMPLES)
+    assert stored(tmp_path / "first.zarr") < 0.8 * SAMPLES.nbytes < stored(tmp_path / "second.zarr")
+    assert (first.attributes["compression"], second.attributes["compression"]) == ("zstd", "none")
 
 
 def test_a_compression_that_does_not_exist_is_one_line(tmp_path: Path) -> None:

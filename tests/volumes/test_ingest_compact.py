@@ -104,9 +104,9 @@ def test_copies_for_sections_hold_the_same(tmp_path: Path, dtype: str):
 def test_long_traces_make_narrow_shards(tmp_path: Path):
     np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.float32, (300, 300, 6000))  # sparse
     survey = columns.Survey(open_reader([str(tmp_path / "a.npy")]), [], "float32", [])
-    survey.lay_out(None, None)
+    survey.lay_out(None, None, "zstd")
     assert survey.shard == (64, 128, 512)  # 8192 traces of 6000 samples
-    survey.lay_out(None, (256, 256, 512))
+    survey.lay_out(None, (256, 256, 512), "zstd")
     (first, *_) = survey.columns
     parts = list(columns._parts(survey, first))
     assert max(part.size for part in parts) <= columns.COLUMN
