@@ -155,7 +155,7 @@ class Predict:
 
     batch_size: int = 0  # windows at a time; 0: data.batch_size
     overlap: float = 0.5  # share of a window's side that neighbouring windows share
-    block_mebibytes: int = 1024  # memory for the sums of one block of output, MiB
+    block_mebibytes: int = 2048  # memory for the blocks that are worked on, MiB; the larger, the less is read twice
     probability_dtype: str = "float16"  # "float16" | "float32" of pred_probability
 
 

@@ -49,3 +49,16 @@ def test_running_sums_equal_those_of_the_whole(window, box):
     np.testing.assert_array_equal(means, expected[(slice(None), *box.slices)])
     if window[0] == 1 and box == Box.whole(SHAPE):
         assert np.isnan(means[:, 12:28]).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"window": (1, 8, 10), "padded": (1, 8, 12)}])
+def test_planes_without_data_are_passed_over(survey, predicted, contents, options):
+    values = np.random.default_rng(1).normal(size=(48, 9, 11)).astype(np.float32)
+    values[10:35] = np.nan
+    volume = survey(values)
+    whole = contents(predicted(volume, **options))
+    assert (whole["pred_class"] == 255).any(axis=(1, 2)).nonzero()[0].tolist() == list(range(10, 35))
+    for box in (Box((0, 0, 0), (12, 9, 11)), Box((33, 0, 0), (15, 9, 11))):
+        part = contents(predicted(volume, box=box, **options))
+        for name, whole_values in whole.items():
+            np.testing.assert_array_equal(part[name], whole_values[(..., *box.slices)])
