@@ -6,6 +6,7 @@ import grain  # noqa: F401  # its flags, which are defined as it is imported, ar
 import numpy as np
 import pytest
 from absl import flags
+from absl.testing import flagsaver
 
 from seisjax.geometry import Box
 from seisjax.volumes import open_volume
@@ -97,3 +98,14 @@ def test_panel_4096_finds_the_largest_side(benchmark_module, tmp_path, monkeypat
     line = module.report([row]).splitlines()[-1].split()
     assert line[:10] == ["896", "1", "x", "1", "group", "level", "bfloat16", "False", "896", "1,792"]
     assert line[10:] == ["1,000", "+11.6", "%", "2.50", "0.7000", "to", "0.6000"]
+
+
+@pytest.mark.quick_compiler
+def test_mesh_rounding_compares_meshes(benchmark_module, monkeypatch):
+    module = benchmark_module("mesh_rounding")
+    monkeypatch.setattr(module, "MESHES", ((2, 1),))
+    with flagsaver.flagsaver(seeds=2, steps=2):
+        (row,) = module.measure("none", "gelu")
+    assert 0 < row["median"] <= row["largest"] < 1e-5
+    assert len(row["differences"]) == 2
+    assert "2 x 1" in module.table([row]).splitlines()[1]
