@@ -72,11 +72,12 @@ class Network:
     def __init__(self, run: Trained):
         self.run, self.forward = run, run.forwards()[0]
         volume = run.survey.volume
-        if not isinstance(volume, SyntheticVolume):
+        panels = volume.examples if isinstance(volume, SyntheticVolume) else None
+        if not isinstance(panels, Panels):
             raise UserError(f"--workdir={WORKDIR.value}: was trained on {volume.url}; give a run on synthetic: panels")
-        self.parameters: Microseismic = volume.panels.parameters
-        self.seed = volume.panels.seed
-        self.locator = Locator(volume.panels.receivers.places, Ground.of(self.parameters))
+        self.parameters: Microseismic = panels.parameters
+        self.seed = panels.seed
+        self.locator = Locator(panels.receivers.places, Ground.of(self.parameters))
         self.waves = waves_of(self.parameters.class_names, len(self.parameters.class_names))
         self.interval = self.parameters.sampling_interval
 

@@ -1,9 +1,11 @@
-"""Make a volume of labelled synthetic panels.
+"""Make a volume of labelled synthetic examples: panels of a passive array, or surveys with faults and horizons.
 
     python launch/synthesize.py --generator=microseismic --config=quickstart --output=panels.zarr --num_examples=200
+    python launch/synthesize.py --generator=faults --config=faults_64 --output=faults.zarr --num_examples=200
 
 `--config` names a preset, or a Python file whose `get_config()` returns the generator's parameters
-(seisjax.synthetic.parameters.Microseismic). Panel i of a seed is the same in every volume.
+(Microseismic in seisjax.synthetic.parameters, FaultedVolume in seisjax.synthetic.fault_parameters). Example i of a seed
+is the same in every volume. `--num_examples=1` makes one survey of faults (inline, crossline, time), of any size.
 
 Several processes make one volume when each is started with the same flags but for `--process_id`; the one that ends
 last finishes it. What was killed goes on when it is started again; the volume grows in `panels.zarr.partial`.
@@ -18,32 +20,30 @@ from seisjax import runtime
 from seisjax.command_line import run
 from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
-from seisjax.synthesis import load_parameters, write_part
-from seisjax.synthetic.parameters import PRESETS
+from seisjax.synthesis import GENERATORS, load_any, write_part
 
-GENERATOR = flags.DEFINE_enum("generator", "microseismic", ["microseismic", "faults"], "what is made")
-CONFIG = flags.DEFINE_string("config", "quickstart", f"preset ({', '.join(PRESETS)}) or FILE.py with get_config()")
+PRESETS = "; ".join(f"{name}: {', '.join(generator.presets)}" for name, generator in GENERATORS.items())
+
+GENERATOR = flags.DEFINE_enum("generator", "microseismic", list(GENERATORS), "what is made")
+CONFIG = flags.DEFINE_string("config", None, f"preset ({PRESETS}) or FILE.py with get_config(); default: the smallest")
 OUTPUT = flags.DEFINE_string("output", None, "volume to write: a path or URL, e.g. panels.zarr")
-NUM_EXAMPLES = flags.DEFINE_integer("num_examples", 200, "panels to make")
-SEED = flags.DEFINE_integer("seed", 0, "everything random is a function of this and of the panel's number")
+NUM_EXAMPLES = flags.DEFINE_integer("num_examples", 200, "panels or volumes to make")
+SEED = flags.DEFINE_integer("seed", 0, "everything random is a function of this and of the example's number")
 OVERWRITE = flags.DEFINE_bool("overwrite", False, "replace --output where it exists, or work begun on it")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "processes that share the panels", lower_bound=1)
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", 1, "processes that share the work", lower_bound=1)
 PROCESS_ID = flags.DEFINE_integer("process_id", 0, "number of this process, from 0", lower_bound=0)
 
 
 def main(argv: Sequence[str]) -> None:
     """Synthesize as the flags say."""
     del argv
-    if GENERATOR.value != "microseismic":
-        raise UserError(f"--generator={GENERATOR.value}: not there yet; use --generator=microseismic")
     if not OUTPUT.value:
         raise UserError("--output: missing; give the volume to write")
     runtime.prepare()
-    parameters = load_parameters(CONFIG.value)
+    generator = GENERATORS[GENERATOR.value]
+    parameters = load_any(CONFIG.value or generator.default, "--config", [GENERATOR.value])
     start = time.monotonic()
-    bar = Progress(
-        NUM_EXAMPLES.value, "synthesize", "panel"
-    )  # closed after success alone: bad input ends with one line
+    bar = Progress(0, "synthesize", generator.examples.what)  # closed after success: bad input ends with one line
     volume = write_part(
         OUTPUT.value,
         parameters,

@@ -138,7 +138,7 @@ def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tupl
         if uses_counts:
             raise UserError(f"{setting}: needs the labels of all panels, which {volume.url} only makes; {instead}")
     panels = sum(region.shape[0] for region in regions["train"])
-    if config.evaluate.baselines and panels > _MOST_GENERATED:
+    if volume.kind == "panels" and config.evaluate.baselines and panels > _MOST_GENERATED:
         raise UserError(
             f"evaluate.baselines: would make all {panels} panels of data.train; set evaluate.baselines=False"
         )
@@ -430,7 +430,7 @@ def training_stream(
         "start_step": start_step,
     }
     if data.synthesis == "device" and isinstance(volume, SyntheticVolume):
-        return GeneratedBatches(source, volume.panels.generate, volume.panels.seed, **options)
+        return GeneratedBatches(source, volume.examples.window, **options)
     return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, **options)
 
 

@@ -1,6 +1,5 @@
 """What training would take, before it starts."""
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +13,7 @@ from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import format_regions
 from seisjax.memory import resident_bytes
 from seisjax.models.initialize import parameter_count
-from seisjax.synthesis import PANELS_KEPT, SyntheticVolume
+from seisjax.synthesis import BLOCKS_KEPT, SyntheticVolume
 from seisjax.training.step import Batch
 
 
@@ -86,7 +85,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
     decoded *= sum(array.dtype.itemsize for array in arrays)
     making = kept = 0
     if isinstance(survey.volume, SyntheticVolume):
-        making, kept = _generator_memory(survey.volume)
+        making, kept = survey.volume.examples.memory()
         decoded = 0
     on_device = config.data.synthesis == "device"
     threads = min(config.data.num_threads, config.data.prefetch)
@@ -96,17 +95,10 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
         # One more than are read ahead is being read, and one is on its way to the devices.
         batches=(not on_device) * (config.data.prefetch + 2) * _bytes(batch) * len(local) // segmenter.mesh.size,
         chunks=min(config.data.cache_mebibytes * 2**20, decoded),
-        panels=(not on_device) * (threads * making + PANELS_KEPT * kept),
+        panels=(not on_device) * (threads * making + BLOCKS_KEPT * kept),
         saving=_bytes(state),
         program=resident_bytes(),
     )
-
-
-def _generator_memory(volume: SyntheticVolume) -> tuple[int, int]:
-    """Temporaries of making one panel, and the panel itself, bytes."""
-    number = jax.ShapeDtypeStruct((), jnp.uint32)
-    memory: Any = jax.jit(volume.panels.generate).lower(number, number).compile().memory_analysis()
-    return memory.temp_size_in_bytes, memory.output_size_in_bytes
 
 
 def abstract_batch(config: Experiment, survey: Survey) -> Batch:

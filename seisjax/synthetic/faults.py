@@ -68,7 +68,7 @@ def block_generator(
     """
 
     def block(seed, index, start) -> Block:
-        earth_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
+        earth_key, noise_key = keys_of(seed, index)
         earth = draw_earth(parameters, earth_key)
         crossline = start[1] + jnp.arange(sides[1])
         strength = signal_rms(parameters, earth)
@@ -107,6 +107,12 @@ def _slab(
         geological_time=seen,
         horizon_depth=depth,
     )
+
+
+def keys_of(seed: int | jax.Array, index: int | jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Random keys of a volume: for what it is made of, and for its noise."""
+    earth_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), index))
+    return earth_key, noise_key
 
 
 def draw_earth(parameters: FaultedVolume, key: jax.Array) -> Earth:

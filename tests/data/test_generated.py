@@ -48,7 +48,7 @@ def made_by_devices(volume, count):
     """Batches of crops that reach past the region, made by 2 x 4 devices."""
     source = make_source(volume, (1, 6, 40), (1, 8, 48))
     options = {"batch_size": 8, "mesh": make_mesh(2, 4), "space_dim": 3, "start_step": 3}
-    return list(islice(GeneratedBatches(source, volume.panels.generate, volume.panels.seed, **options), count))
+    return list(islice(GeneratedBatches(source, volume.examples.window, **options), count))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_device_and_host_make_the_same_batches(volume, mesh, window, padded, spa
     source, mesh = make_source(volume, window, padded), make_mesh(*mesh)
     common = {"batch_size": 8, "mesh": mesh, "space_dim": space_dim, "start_step": 3}
     host = training_batches(source, num_threads=2, prefetch=2, **common)
-    device = GeneratedBatches(source, volume.panels.generate, volume.panels.seed, **common)
+    device = GeneratedBatches(source, volume.examples.window, **common)
     seen = set()
     for expected, made in islice(zip(host, device, strict=False), 2):
         for name in ("image", "labels"):
@@ -98,7 +98,7 @@ def test_stored_read_and_device_made_panels_are_the_same_with_all_noise_and_s(tm
         )
 
     stored, made = (training_batches(source(volume), num_threads=2, prefetch=2, **common) for volume in volumes)
-    device = GeneratedBatches(source(virtual), panels.generate, panels.seed, **common)
+    device = GeneratedBatches(source(virtual), panels.window, **common)
     batches = [next(stream) for stream in map(iter, (stored, made, device))]
     for stream in (stored, made, device):
         stream.close()
@@ -114,10 +114,10 @@ def test_what_cannot_be_made_on_devices_is_one_line(volume):
     common = {"batch_size": 8, "space_dim": None, "start_step": 0}
     source = make_source(volume, (2, 6, 40), (2, 8, 48))
     with pytest.raises(UserError, match=r"data\.window=\(2, 6, 40\)"):
-        GeneratedBatches(source, volume.panels.generate, 0, mesh=make_mesh(1, 1), **common)
+        GeneratedBatches(source, volume.examples.window, mesh=make_mesh(1, 1), **common)
     source = make_source(volume, (1, 6, 40), (1, 8, 48))
     with pytest.raises(UserError, match=r"data\.batch_size"):
-        GeneratedBatches(source, volume.panels.generate, 0, mesh=make_mesh(3, 1), **common)
+        GeneratedBatches(source, volume.examples.window, mesh=make_mesh(3, 1), **common)
 
 
 GENERATE = """

@@ -43,17 +43,39 @@ def test_one_command_makes_a_volume_and_ends_with_one_line(synthesize, tmp_path)
     np.testing.assert_array_equal(open_volume(output).read("amplitude", Box.whole(volume.shape)), amplitude)
 
 
+FAULTS = """
+from dataclasses import replace
+from seisjax.synthetic.fault_parameters import FAULTS_64
+
+def get_config():
+    return replace(FAULTS_64, shape=(20, 24, 40))
+"""
+
+
+@pytest.mark.end_to_end
+def test_one_command_makes_a_survey_with_faults(synthesize, tmp_path):
+    (tmp_path / "small.py").write_text(FAULTS)
+    output = tmp_path / "survey.zarr"
+    done = synthesize("--generator=faults", f"--config={tmp_path}/small.py", f"--output={output}", "--num_examples=1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"wrote {output} in ")
+    volume = open_volume(output)
+    assert volume.shape == (20, 24, 40)
+    assert volume.kind == "survey"
+    assert volume.label_names() == ["facies", "fault", "horizon"]
+
+
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("--generator=faults", "not there yet"),
+        ("--generator=faults --config=quickstart", "--config=quickstart: no preset of this name"),
         ("--process_id=1", "--process_id=1: must lie between 0 and"),
         ("--config=quickstrat", "did you mean 'quickstart'"),
     ],
 )
 def test_bad_flags_end_with_one_line(synthesize, tmp_path, flag, message):
-    done = synthesize(flag, f"--output={tmp_path}/panels.zarr")
+    done = synthesize(*flag.split(), f"--output={tmp_path}/panels.zarr")
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -165,7 +165,7 @@ def test_what_was_stopped_goes_on_where_it_ended(small, tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr.partial"]
     with pytest.raises(UserError, match="begun with --seed=5, now it is 6"):
         write_microseismic(tmp_path / "a.zarr", SMALL, NUM_SMALL, 6)
-    with pytest.raises(UserError, match="begun with --config=panels"):
+    with pytest.raises(UserError, match="begun with --config=microseismic"):
         write_microseismic(tmp_path / "a.zarr", replace(SMALL, clip=9.0), NUM_SMALL, 5)
     calls: list[tuple[int, int]] = []
     write_microseismic(tmp_path / "a.zarr", SMALL, NUM_SMALL, 5, progress=lambda *call: calls.append(call))
