@@ -109,3 +109,28 @@ def test_mesh_rounding_compares_meshes(benchmark_module, monkeypatch):
     assert 0 < row["median"] <= row["largest"] < 1e-5
     assert len(row["differences"]) == 2
     assert "2 x 1" in module.table([row]).splitlines()[1]
+
+
+@pytest.mark.quick_compiler
+def test_prediction_measures_a_volume_of_links(benchmark_module, tmp_path, monkeypatch):
+    module = benchmark_module("prediction")
+    monkeypatch.setattr(module, "PLANNED", (500, 600, 400))
+    shard, chunk, window = (32, 32, 32), (16, 16, 16), (1, 16, 32)
+    few, url, workdir = (tmp_path / name for name in ("few.zarr", "logical.zarr", "run"))
+    module.build_few(few, shard, chunk)
+    module.build_volume(few, url, 0.002, shard, chunk)
+    shards = [file for file in (url / "amplitude" / "c").rglob("*") if file.is_file()]
+    assert len(shards) == 18
+    assert len({file.stat().st_ino for file in shards}) == 2
+    module.train_few_steps(few, workdir, window)
+    fetched = module.measure_fetched(workdir, url)
+    assert fetched["fetched"] == pytest.approx(fetched["forecast"], rel=0.05)
+    speed = module.measure_speed(workdir, url, 4, 1)
+    assert speed["windows_per_second"] > 0
+    assert 0 < speed["share_if_50_times_as_fast"] <= 1
+    memory = module.launch(workdir, url, tmp_path / "output.zarr", "--max_blocks=2", "--block_mebibytes=1")
+    assert 100 < memory["peak_mebibytes"] < 4000
+    plan = module.measure_plan(window, chunk, shard)
+    row = {"network": "sections", "window": window, "load_average": 0.0}
+    measured = {"memory": [memory], "fetched": [fetched], "speed": [speed], "plan": [plan]}
+    assert len(module.report({"rows": [row | measured]}).splitlines()) == 5
