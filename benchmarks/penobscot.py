@@ -17,7 +17,7 @@ import segyio
 from absl import app, flags
 
 from seisjax.files import write_json
-from seisjax.geometry import parse_region
+from seisjax.geometry import Axis, parse_region
 from seisjax.reporting import figures
 from seisjax.volumes import Volume, open_volume
 
@@ -38,8 +38,7 @@ def main(argv: list[str]) -> None:
     del argv
     work, data = Path(WORK.value), Path(DATA.value)
     survey, prediction, segy = work / "survey.zarr", work / "prediction.zarr", work / "prediction.segy"
-    if not survey.exists():
-        launch("ingest", input=data / "amplitude.segy", labels=data / "facies.segy", output=survey)
+    make_survey(data, survey)
     scores = {}
     for split in SPLITS:
         run = work / split
@@ -56,7 +55,10 @@ def main(argv: list[str]) -> None:
         launch("predict", workdir=work / PREDICTED, output=prediction, segy=segy)
     check_opened(survey, prediction)
     check_headers(data / "amplitude.segy", segy)
-    draw(open_volume(survey), open_volume(prediction), Path(IMAGES.value))
+    for name, region in SECTIONS.items():
+        title = f"Penobscot, {name} {region.partition(':')[2]}: trained on crosslines 1000-1199 only"
+        path = Path(IMAGES.value) / f"penobscot_{name}.png"
+        draw_section(path, open_volume(survey), open_volume(prediction), region, title)
     if OUTPUT.value:
         write_json(Path(OUTPUT.value), scores)
 
@@ -70,6 +72,12 @@ def launch(name: str, *arguments: str, **named: object) -> None:
         sys.exit(status)
 
 
+def make_survey(data: Path, survey: Path) -> None:
+    """Ingest amplitude and labels, where that is not done yet."""
+    if not survey.exists():
+        launch("ingest", input=data / "amplitude.segy", labels=data / "facies.segy", output=survey)
+
+
 def check_opened(survey: Path, prediction: Path) -> None:
     """Open both stores with xarray, a warning being an error."""
     import xarray
@@ -81,33 +89,44 @@ def check_opened(survey: Path, prediction: Path) -> None:
     print(f"xarray opens amplitude {a['amplitude'].shape}, labels and prediction; they agree on {agree:.4f} of samples")
 
 
-def check_headers(template: Path, written: Path) -> None:
-    """Every trace header of the written file equals the template's; say where the binary header differs."""
+def check_headers(template: Path, written: Path) -> int:
+    """Every trace header of the written file equals the template's; say where the binary header differs.
+
+    Returns the number of traces.
+    """
     with segyio.open(str(template), ignore_geometry=True) as a, segyio.open(str(written), ignore_geometry=True) as b:
         assert a.tracecount == b.tracecount, "trace counts differ"
         different = sum(dict(x) != dict(y) for x, y in zip(a.header[:], b.header[:], strict=True))
         fields = [str(key) for key in a.bin if a.bin[key] != b.bin[key]]
     print(f"{written.name}: {different} of {a.tracecount} trace headers differ; binary header differs in {fields}")
     assert different == 0, "trace headers differ"
+    return a.tracecount
 
 
-def draw(survey: Volume, prediction: Volume, folder: Path) -> None:
-    """Sections with label and prediction, along an inline and a crossline of the test part."""
-    for name, region in SECTIONS.items():
-        box = parse_region(region, survey.axes)
-        keep = [i for i, side in enumerate(box.shape) if side > 1]
-        horizontal, vertical = (survey.axes[i] for i in keep)
-        figures.section(
-            folder / f"penobscot_{name}.png",
-            np.squeeze(survey.read_amplitude(box)),
-            (horizontal, vertical),
-            class_names=survey.class_names("facies"),
-            overlays={
-                "label": np.squeeze(survey.read_labels("facies", box)),
-                "prediction": np.squeeze(prediction.read("pred_class", box)),
-            },
-            title=f"Penobscot, {name} {region.partition(':')[2]}: trained on crosslines 1000-1199 only",
-        )
+def draw_section(path: Path, survey: Volume, prediction: Volume, region: str, title: str) -> None:
+    """A region one sample thick with label and prediction; a time slice lies with its crosslines along the page."""
+    box = parse_region(region, survey.axes)
+    axes = [Axis(a.name, a.labels[part], a.unit) for a, part in zip(survey.axes, box.slices, strict=True)]
+    horizontal, vertical = (i for i, side in enumerate(box.shape) if side > 1)
+    is_slice = vertical != len(axes) - 1
+    if is_slice:
+        horizontal, vertical = vertical, horizontal
+
+    def plane(values: np.ndarray) -> np.ndarray:
+        return np.squeeze(values).T if is_slice else np.squeeze(values)
+
+    figures.section(
+        path,
+        plane(survey.read_amplitude(box)),
+        (axes[horizontal], axes[vertical]),
+        class_names=survey.class_names("facies"),
+        overlays={
+            "label": plane(survey.read_labels("facies", box)),
+            "prediction": plane(prediction.read("pred_class", box)),
+        },
+        title=title,
+        stacked=is_slice,
+    )
 
 
 if __name__ == "__main__":

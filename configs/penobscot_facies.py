@@ -58,5 +58,5 @@ def _both() -> Experiment:
     config.data.batch_size = 8
     config.augment.flip_axes = ("inline", "crossline")
     config.model.levels = 4  # 24 traces are then whole at every level, and neighbouring windows share two thirds
-    config.train.num_steps = 900
+    config.train.num_steps = 600
     return config

@@ -111,6 +111,18 @@ def test_mesh_rounding_compares_meshes(benchmark_module, monkeypatch):
     assert "2 x 1" in module.table([row]).splitlines()[1]
 
 
+def test_penobscot_directions_finds_borders(benchmark_module, repository, monkeypatch):
+    monkeypatch.syspath_prepend(repository / "benchmarks")  # it takes its flags from a benchmark beside it
+    module = benchmark_module("penobscot_directions")
+    borders = module.window_starts(64, 24)
+    assert borders == [24, 40]  # the last window is drawn back to end with the survey
+    roughness = np.ones(63)
+    roughness[[23, 39]] = 3  # between samples 23 and 24, 39 and 40
+    assert module.border_ratio(roughness, borders) == 3
+    assert module.border_ratio(roughness, np.add(borders, 1)) == pytest.approx(61 / 65)
+    assert module.border_ratio(np.ones(63), borders) == 1
+
+
 @pytest.mark.quick_compiler
 def test_prediction_measures_a_volume_of_links(benchmark_module, tmp_path, monkeypatch):
     module = benchmark_module("prediction")

@@ -158,14 +158,14 @@ def section(
       overlays: panel title -> (horizontal, vertical) classes, "label" and "prediction" say; IGNORE stays grey.
       unit: unit of the amplitude, "" for none.
       title: line above the figure.
-      stacked: panels below one another, for planes that are much wider than high.
+      stacked: panels below one another, for planes that are much wider than high; there classes hide the amplitude.
     """
     overlays = overlays or {}
     count = 1 + len(overlays)
     size, shape = ((11, 1.7 * count + 1.2), (count, 1)) if stacked else ((min(5.2 * count, 16), 4.8), (1, count))
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).ravel()
-    image = Plane(amplitude, axes[0].name, axes[1].name)
+    image, opacity = Plane(amplitude, axes[0].name, axes[1].name), 1.0 if stacked else 0.5
     extent = (*edges(axes[0]), *reversed(edges(axes[1])))
     for panel, (name, classes) in zip(grid, {"amplitude": None, **overlays}.items(), strict=True):
         drawn = draw_amplitude(panel, image, extent=extent)
@@ -173,7 +173,7 @@ def section(
             figure.colorbar(drawn, ax=panel, shrink=0.7, pad=0.02, label=f"amplitude ({unit})" if unit else "")
         else:
             shown = np.ma.masked_where(~np.isfinite(amplitude) | (classes == IGNORE), classes)
-            draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=0.5, extent=extent)
+            draw_classes(panel, image._replace(values=shown), class_names, "none", alpha=opacity, extent=extent)
         panel.set_title(name, fontsize=11)
         panel.set(xlabel=axis_label(axes[0]), ylabel=axis_label(axes[1]))
         panel.label_outer()
