@@ -275,11 +275,8 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
     classes, average = num_classes(config), config.optimizer.average
     axis, whole_windows = space_axis(config, survey), network
     if mesh.shape[SPACE] > 1:
-        network.normalization.check(axis, survey.window)
         augmentation.check(axis, survey.window)
-        sides = [i for i, side in enumerate(survey.window) if side > 1]
-        split = sharding.batch_sharding(mesh, len(sides) + 2, sides.index(axis) + 1)
-        network = dataclasses.replace(network, split=split)
+        network = _split(network, mesh, axis, survey.window)
 
     def augment(images: jax.Array, labels: jax.Array, valid: jax.Array, indices: jax.Array) -> Any:
         return augmentation(images, labels, valid, config.seed, indices)
@@ -332,6 +329,14 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         prepare=jax.jit(steps.make_prepare(network, augment)),
         schedule=schedule,
     )
+
+
+def _split(network: steps.Network, mesh: Mesh, axis: int, window: Shape) -> steps.Network:
+    """The network for windows that devices share out along an axis."""
+    network.normalization.check(axis, window)
+    sides = [i for i, side in enumerate(window) if side > 1]
+    split = sharding.batch_sharding(mesh, len(sides) + 2, sides.index(axis) + 1)
+    return dataclasses.replace(network, split=split)
 
 
 def _state_shardings(state: State, mesh: Mesh, shard_optimizer: bool) -> Any:
