@@ -183,7 +183,7 @@ SPLIT: dict[str, dict[str, Any]] = {
     "one logit": {"classes": 1},
     "deep supervision": {"levels": 3, "deep_supervision": 2},
     "accumulation": {"accumulation": 4},
-    "accumulated rows": {"accumulation": 2, "mesh": (4, 2)},
+    "accumulated rows": {"accumulation": 2, "mesh": (4, 2), "size": 8},
     "vertical position": {"vertical_position": True} | ACROSS,
     "depth gain": {"augment": Augmentation(depth_gain=0.2)} | ACROSS,
     "flips": {"augment": Augmentation(flip_axes=(1, 2))} | ACROSS,
