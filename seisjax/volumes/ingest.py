@@ -79,11 +79,11 @@ def ingest_part(
     (NaN where whole numbers are stored) and are counted in its statistics. `compression`: see `create_volume`.
     `sections` names axes for which copies of amplitudes and labels are kept in chunks one sample thick along that axis.
 
-    Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column. The
-    one that finds all columns made returns the finished volume, the others None. What is made lies in NAME.partial;
-    the same call goes on with it after its process was killed. `progress` gets the columns done and their number, `say`
-    what else there is to tell. Raises UserError, and leaves nothing behind that it has begun, for what is wrong with
-    files, grid, labels or storage, and where NAME.partial holds the work of another command.
+    Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column; the
+    one that finds all made returns the finished volume, the others None. What is made lies in NAME.partial; the same
+    call goes on with it after a kill. `progress` gets the columns done and their number, `say` what else there is to
+    tell. Raises UserError, and leaves nothing that it has begun, for what is wrong with files, grid, labels or storage,
+    and where NAME.partial is the work of another command.
     """
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
