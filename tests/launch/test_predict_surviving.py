@@ -29,34 +29,32 @@ START = 300.0  # seconds in which a block must be done, on a machine with other 
 # Runs a command, and writes a line for each block that it begins and each that it has done.
 WATCHED = """
 import os, runpy, sys
-from seisjax.inference import predict
 from seisjax.inference.products import ProductsVolume
 
 log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-write = ProductsVolume.write
+empty, write = ProductsVolume.empty, ProductsVolume.write
 
-def tell(what, place):
-    os.write(log, f"{what} {os.getpid()} {','.join(map(str, place.start))}\\n".encode())
+def tell(what, block):
+    os.write(log, f"{what} {os.getpid()} {','.join(map(str, block.place.start))}\\n".encode())
 
-class Sums(predict.BlockSums):
-    def __init__(self, place, *rest):
-        tell("begun", place)
-        super().__init__(place, *rest)
+def begun(self, block):
+    tell("begun", block)
+    return empty(self, block)
 
-def told(self, block, *rest):
+def done(self, block, *rest):
     written = write(self, block, *rest)
     if written:
-        tell("done", block.place)
+        tell("done", block)
     return written
 
-predict.BlockSums, ProductsVolume.write, sys.argv = Sums, told, sys.argv[2:]
+ProductsVolume.empty, ProductsVolume.write, sys.argv = begun, done, sys.argv[2:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
 @pytest.fixture
 def survey(tmp_path: Path) -> Path:
-    """Noise on a grid whose labels are counts, in chunks of 4 inlines."""
+    """Noise on a grid whose labels are counts, in chunks of 2 inlines."""
     shape = (240, 80, 72)
     units = {"inline": "", "crossline": "", "time": "ms"}
     axes = [
@@ -64,7 +62,7 @@ def survey(tmp_path: Path) -> Path:
         for (name, unit), n in zip(units.items(), shape, strict=True)
     ]
     rng = np.random.default_rng(0)
-    with create_volume(tmp_path / "survey.zarr", axes, chunk=(4, 16, 36), shard=(4, 32, 36)) as volume:
+    with create_volume(tmp_path / "survey.zarr", axes, chunk=(2, 16, 36), shard=(2, 32, 36)) as volume:
         for box in volume.shards():
             volume.write("amplitude", box, (70 * rng.standard_normal(box.shape)).astype(np.float32))
     return tmp_path / "survey.zarr"
