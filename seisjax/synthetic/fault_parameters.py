@@ -141,7 +141,7 @@ FAULTS_128 = FaultedVolume()
 # A survey of its own: faults of many sizes, of which most end inside it.
 FAULTS_256 = FaultedVolume(
     shape=(256, 256, 256),
-    faults=Faults(count=(14, 22), slip=(4.0, 40.0), through=0.2, half_length=(0.3, 1.0), half_height=(0.3, 1.0)),
+    faults=Faults(count=(10, 16), slip=(4.0, 40.0), through=0.2, half_length=(0.3, 1.0), half_height=(0.3, 1.0)),
     folds=Folds(count=(4, 10), height=(-24.0, 24.0)),
 )
 
