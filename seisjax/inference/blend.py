@@ -19,7 +19,7 @@ class RunningSums:
     """Weighted sums, float64, of what was predicted of each sample of a box, for as many planes as windows are deep.
 
     Windows come in the order of their first planes, and otherwise in the same order whatever the box: then no sum
-    depends on the box. Planes that no window reaches any more are taken out with `mean`, then left with `pass_to`.
+    depends on the box. Planes that no window reaches any more are taken out with `means`, then left with `pass_to`.
     """
 
     def __init__(self, box: Box, depth: int, rows: int, views: int):
@@ -54,25 +54,27 @@ class RunningSums:
 
         _in_pieces(image.shape, add_piece)
 
-    def mean(self, box: Box) -> np.ndarray:
-        """The rows (rows, *box), float32, of some of the planes that windows may reach; NaN where there are no data.
+    def means(self, box: Box, use: Callable[[Box, np.ndarray], None]) -> None:
+        """Call `use` with the pieces of some of the planes that windows may reach, and with their rows (rows, *piece):
+        float32, NaN where there are no data. Several threads do so at a time.
 
         Rounding to float32 takes away what the float64 sums lost: equal probabilities stay as they are, to the bit.
         """
-        mean = np.full((len(self._sums), *box.shape), np.nan, np.float32)
         for part in self._rounds(box):
-            here, there = self._here(part), part.relative_to(box.start).slices
-            self._divide(here, mean[(slice(None), *there)])
-        return mean
+            here = self._here(part)
+            self._divide(part, self._has_data[here], self._sums[(slice(None), *here)], use)
 
-    def _divide(self, here: tuple[slice, ...], mean: np.ndarray) -> None:
-        has_data, sums = self._has_data[here], self._sums[(slice(None), *here)]
-
+    def _divide(
+        self, part: Box, has_data: np.ndarray, sums: np.ndarray, use: Callable[[Box, np.ndarray], None]
+    ) -> None:
         def divide(piece: tuple[slice, ...]) -> None:
-            for total, result in zip(sums, mean, strict=True):
-                np.divide(total[piece], self._views, out=result[piece], where=has_data[piece], casting="same_kind")
+            rows = np.full((len(sums), *has_data[piece].shape), np.nan, np.float32)
+            for k, total in enumerate(sums):
+                np.divide(total[piece], self._views, out=rows[k, ...], where=has_data[piece], casting="same_kind")
+            start = tuple(a + side.start for a, side in zip(part.start, piece, strict=True))
+            use(Box(start, rows.shape[1:]), rows)
 
-        _in_pieces(has_data.shape, divide)
+        _in_pieces(part.shape, divide)
 
     def pass_to(self, plane: int) -> None:
         """No window reaches planes before this one any more."""

@@ -370,7 +370,7 @@ def _complete(
                 run.made[block.number] = products.empty(block)
             past = min(first + at_a_time, place.stop[0], row)
             part = Box.between((first, *place.start[1:]), (past, *place.stop[1:]))
-            products.fill(run.made[block.number], block, part, sums.mean(part))
+            sums.means(part, functools.partial(products.fill, run.made[block.number], block))
         if place.stop[0] <= row and block.number not in run.ended:
             run.ended.add(block.number)
             yield block, run.made.pop(block.number)

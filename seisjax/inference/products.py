@@ -167,7 +167,7 @@ class ProductsVolume:
         }
 
     def fill(self, made: dict[str, np.ndarray], block: Block, part: Box, rows: np.ndarray) -> None:
-        """Make the products of a part of a block, of which `rows` (rows, *part) are the means."""
+        """Make the products of a part of a block, of which `rows` (rows, *part) are the means; from any thread."""
         inside = part.relative_to(block.place.start).slices
         for product, values in made.items():
             values[(..., *inside)] = self._value(product, rows)
