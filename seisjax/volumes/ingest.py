@@ -75,15 +75,14 @@ def ingest_part(
     names are given. Without inputs the volume holds labels alone. A volume as input hands on its labels too.
     Samples are stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the
     source is not made of whole numbers that fit, found in a first pass over the data, and the error is recorded;
-    float16 must hold every sample. Cells without a trace and dead traces are masked. NaN and Inf stay in the volume
-    (NaN where whole numbers are stored) and are counted in its statistics. `compression`: see `create_volume`.
-    `sections` names axes for which copies of amplitudes and labels are kept in chunks one sample thick along that axis.
+    float16 must hold every sample. Cells without a trace and dead traces are masked. NaN and Inf stay (as NaN among
+    whole numbers) and are counted. `compression`: see `create_volume`. `sections`: axes for which copies of amplitudes
+    and labels are kept in chunks one sample thick along them.
 
     Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column; the
-    one that finds all made returns the finished volume, the others None. What is made lies in NAME.partial; the same
-    call goes on with it after a kill. `progress` gets the columns done and their number, `say` what else there is to
-    tell. Raises UserError, and leaves nothing that it has begun, for what is wrong with files, grid, labels or storage,
-    and where NAME.partial is the work of another command.
+    one that finds all made returns the volume, the others None. What is made lies in NAME.partial; the same call goes
+    on with it. `progress` gets the columns done and their number, `say` what else there is to tell. Raises UserError,
+    and leaves nothing that it has begun, for what is wrong with files, grid, labels or storage, or in NAME.partial.
     """
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
