@@ -192,10 +192,11 @@ class Plane(NamedTuple):
 
 
 def plane(window: np.ndarray, names: Sequence[str]) -> Plane:
-    """The plane of a window to draw: sides of 1 and the channel left out; of three axes the middle along the first."""
+    """The plane of a window to draw: without sides of 1 and the channel; of three sides the middle of the first."""
     values = window[..., 0] if window.ndim == len(names) + 1 else window
-    if sum(side > 1 for side in values.shape) > 2:
-        values = np.take(values, [values.shape[0] // 2], axis=0)
+    long = [i for i, side in enumerate(values.shape) if side > 1]
+    if len(long) > 2:
+        values = np.take(values, [values.shape[long[0]] // 2], axis=long[0])
     keep = [i for i, side in enumerate(values.shape) if side > 1]
     keep = sorted({*keep, *[i for i in reversed(range(values.ndim)) if i not in keep][: 2 - len(keep)]})
     values = values.reshape([values.shape[i] for i in keep])

@@ -103,3 +103,10 @@ def test_a_figure_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     images, labels = windows(1, 8, 8)
     with pytest.raises(UserError, match="cannot be written"):
         figures.panels(tmp_path / "file" / "x.png", images, labels, labels, ("receiver", "time"), NAMES)
+
+
+def test_of_a_window_of_one_example_the_middle_section_is_drawn():
+    window = np.arange(3 * 4 * 5).reshape(1, 3, 4, 5, 1)
+    found = figures.plane(window, ("example", "inline", "crossline", "time"))
+    np.testing.assert_array_equal(found.values, window[0, 1, :, :, 0])
+    assert (found.horizontal, found.vertical) == ("crossline", "time")
