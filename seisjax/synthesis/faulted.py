@@ -19,10 +19,8 @@ from seisjax.volumes.metadata import unit_attributes
 _CHUNK = 64  # side of a chunk
 _BLOCK = 2**21  # samples that are made and written at a time, about
 
-# What a stored volume says of each example, by the name of its array, and the unit.
-_OF_EXAMPLES = {"snr": "", "frequency": "Hz", "faults": ""}
-# And of each fault, after the example's number and the fault's in it.
-_OF_FAULTS = {"strike": "degrees", "dip": "degrees", "rake": "degrees", "slip": "samples"}
+# Units of what a stored volume says of each example and of each fault.
+_UNITS = {"frequency": "Hz", "strike": "degrees", "dip": "degrees", "rake": "degrees", "slip": "samples"}
 
 
 class FaultedVolumes(Examples):
@@ -86,23 +84,22 @@ class FaultedVolumes(Examples):
     def tables(self, num_examples: int, events: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, Table]:
         """What each example is, and each fault: arrays example_<name> along the examples, faults_<name> along all
         faults, whose example and number (as in fault_id) are two of them."""
-        earth = self.program("earth", self._earth, (np.uint32, ()))
-        found = [jax.tree.map(np.asarray, earth(np.uint32(self.seed), np.uint32(i))) for i in range(num_examples)]
-        counts = [int(one.faults.count) for one in found]
-        examples = {"snr": [one.snr for one in found], "frequency": [one.frequency for one in found], "faults": np.array(counts, np.int32)}
-        faults = {name: np.concatenate([getattr(one.faults, name)[:n] for one, n in zip(found, counts, strict=True)])
-                  for name in _OF_FAULTS}  # fmt: skip
-        numbers = {
+        make = self.program("earth", self._earth, (np.uint32, ()))
+        found = [jax.tree.map(np.asarray, make(np.uint32(self.seed), np.uint32(i))) for i in range(num_examples)]
+        counts = np.array([one.faults.count for one in found], np.int32)
+        examples = {"snr": [one.snr for one in found], "frequency": [one.frequency for one in found], "faults": counts}
+        faults = {
             "example": np.repeat(np.arange(num_examples, dtype=np.int32), counts),
             "number": np.concatenate([np.arange(1, n + 1, dtype=np.int32) for n in counts]),
         }
+        for name in ("strike", "dip", "rake", "slip"):
+            faults[name] = np.concatenate([getattr(one.faults, name)[: one.faults.count] for one in found])
         faults["strike"] %= 360
+        along = {"example": examples, "faults": faults}
         return {
-            f"example_{name}": Table(("example",), np.array(values), _units(_OF_EXAMPLES[name]))
-            for name, values in examples.items()
-        } | {
-            f"faults_{name}": Table(("fault",), values, _units(_OF_FAULTS.get(name, "")))
-            for name, values in (numbers | faults).items()
+            f"{of}_{name}": Table(("example" if of == "example" else "fault",), np.asarray(values), _units(name))
+            for of, columns in along.items()
+            for name, values in columns.items()
         }
 
     def _earth(self, seed, number):
@@ -152,5 +149,5 @@ class FaultedVolumes(Examples):
         return memory.temp_size_in_bytes, memory.output_size_in_bytes
 
 
-def _units(unit: str) -> dict[str, Any]:
-    return {"units": unit} if unit else {}
+def _units(name: str) -> dict[str, Any]:
+    return {"units": _UNITS[name]} if name in _UNITS else {}

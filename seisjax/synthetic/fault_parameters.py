@@ -119,7 +119,7 @@ class FaultedVolume:
             apart >= 8,
             "layers.horizons",
             self.layers.horizons,
-            f"lie {apart:g} samples apart in a volume of {self.shape[2]}; ask for at most {self.shape[2] // 8}",
+            f"lie {apart:g} samples apart of {self.shape[2]}; each needs 8: ask for fewer, or for more samples",
         )
 
     @property

@@ -164,7 +164,7 @@ def test_faults_keep_apart():
         (
             "layers",
             {"horizons": 30},
-            r"layers\.horizons=30: lie 4\.\d+ samples apart in a volume of 128; .* at most 16",
+            r"layers\.horizons=30: lie 4\.\d+ samples apart of 128; each needs 8",
         ),
         ("layers", {"least_thickness": 0.0}, r"layers\.least_thickness=0\.0: must be positive"),
     ],
