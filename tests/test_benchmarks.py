@@ -78,6 +78,21 @@ def test_synthesis_speed_measures_panels(benchmark_module, panels_preset):
     assert "14 x 96" in module.report(results)
 
 
+@pytest.mark.quick_compiler
+def test_faults_speed_measures_volumes(benchmark_module, tmp_path):
+    module, path = benchmark_module("faults_speed"), tmp_path / "tiny.py"
+    path.write_text(
+        "from dataclasses import replace\n"
+        "from seisjax.synthetic.fault_parameters import FAULTS_64, Faults\n\n"
+        "def get_config():\n"
+        "    return replace(FAULTS_64, shape=(12, 10, 40), faults=Faults(count=(1, 2)))\n"
+    )
+    results = [module.measure(str(path), where, 2) for where in ("host", "device")]
+    assert all(0 < result["fault_share"] < 0.5 for result in results)
+    assert all(result["mega_samples_per_second"] > 0 for result in results)
+    assert "12 x 10 x 40" in module.report(results)
+
+
 def test_panel_4096_finds_the_largest_side(benchmark_module, tmp_path, monkeypatch):
     module = benchmark_module("panel_4096")
     assert module.largest_side(lambda side: side <= 1000, 64, 64) == 960

@@ -2,8 +2,8 @@
 
 The story of a sample: take it back through the faults and the folds to the time when it was deposited, read off there
 what it reflects and which facies it belongs to; then see the reflections through a wavelet, and add noise of its band.
-Each sample is worked out by itself, so that a block of a volume costs the same however large the volume is, and any
-blocks of it fit together.
+Each sample is worked out by itself, so that blocks of a volume are made one by one, however large it is, and fit
+together.
 """
 
 import math
