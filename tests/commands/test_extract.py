@@ -174,8 +174,8 @@ def test_panels_and_classes_alone(tmp_path):
     [
         ({}, "nothing to extract: give --objects"),
         ({"objects": "o.zarr"}, "give --class"),
-        ({"objects": "o.zarr", "class_name": "salty"}, r"--class=salty: .* has no such class \(did you mean 'salt'"),
-        ({"objects": "o.zarr", "class_name": "3"}, "--class=3: .* has no such class"),
+        ({"objects": "o.zarr", "class_name": "salty"}, r"--class=salty: there is no such class \(did you mean 'salt'"),
+        ({"objects": "o.zarr", "class_name": "3"}, "--class=3: there is no such class"),
         ({"objects": "o.zarr", "class_name": "salt", "threshold": 1.5}, "--threshold=1.5: is a probability"),
         ({"objects": "p.zarr", "class_name": "salt", "overwrite": True}, "is the prediction itself"),
         ({"objects": "there.zarr", "class_name": "salt"}, "exists; choose another --objects or give"),
@@ -185,7 +185,7 @@ def test_panels_and_classes_alone(tmp_path):
         ({"horizons": "h.csv", "below": "salt", "above": "sand"}, "give one of --between"),
         ({"horizons": "h.csv", "between": ("sand",)}, "give two classes"),
         ({"horizons": "h.csv", "between": ("sand", "0")}, "is one class; give two"),
-        ({"horizons": "h.csv", "between": ("sand", "chalk")}, "--between=chalk: .* has no such class"),
+        ({"horizons": "h.csv", "between": ("sand", "chalk")}, "--between=chalk: there is no such class"),
         ({"predictions": "survey", "horizons": "h.csv", "below": "a"}, "holds no predicted classes"),
     ],
 )
