@@ -52,9 +52,10 @@ from seisjax.volumes import create_volume
 MEASURED = ["memory", "fetched", "speed", "plan"]
 WHAT = flags.DEFINE_list("what", MEASURED, "what is measured")
 NETWORKS = flags.DEFINE_list("networks", ["cubes", "sections"], "which of the two are driven")
-GIGABYTES = flags.DEFINE_list("gigabytes", ["1", "100"], "logical sizes, 1e9 bytes; for all but `memory` the first")
+GIGABYTES = flags.DEFINE_list("gigabytes", ["1", "100"], "logical sizes for `memory`, 1e9 bytes; `speed`: the first")
+WHOLE = flags.DEFINE_string("whole_gigabytes", "4", "logical size for `fetched`, 1e9 bytes")
 BLOCKS = flags.DEFINE_integer("blocks", 30, "blocks predicted for `memory`")
-BLOCK_MEBIBYTES = flags.DEFINE_integer("block_mebibytes", 256, "predict.block_mebibytes but for `fetched`, MiB")
+BLOCK_MEBIBYTES = flags.DEFINE_integer("block_mebibytes", 128, "predict.block_mebibytes but for `fetched`, MiB")
 SHARD = flags.DEFINE_list("shard", ["256", "256", "512"], "sides of a shard, samples")
 CHUNK = flags.DEFINE_list("chunk", ["64", "64", "64"], "sides of a chunk, samples")
 CUBE = flags.DEFINE_list("cube", ["64", "64", "64"], "sides of the windows of cubes, samples")
@@ -116,17 +117,18 @@ def train_few_steps(few: Path, workdir: Path, window: tuple[int, ...]) -> None:
 
 
 def launch(workdir: Path, url: Path, output: Path, *options: str) -> dict[str, float]:
-    """Run launch/predict.py: seconds, and resident memory at its peak."""
+    """Run launch/predict.py: seconds, and resident memory at its peak, to which ours when it starts is the floor."""
     for left in (output, output.with_name(f"{output.name}.partial")):
         shutil.rmtree(left, ignore_errors=True)
     command = [sys.executable, str(PREDICT), f"--workdir={workdir}", f"--input={url}", f"--output={output}", *options]
-    started = time.perf_counter()
+    started, floor = time.perf_counter(), resident_bytes(peak=True) / 2**20
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{command} ended with status {process.returncode}")
-    return {"seconds": time.perf_counter() - started, "peak_mebibytes": usage.ru_maxrss / 1024}
+    seconds, peak = time.perf_counter() - started, usage.ru_maxrss / 1024
+    return {"seconds": seconds, "peak_mebibytes": peak, "floor_mebibytes": floor}
 
 
 @dataclass
@@ -225,27 +227,28 @@ def measure(folder: Path) -> dict[str, Any]:
     """All that is asked for."""
     shard, chunk, batch_sizes = numbers(SHARD), numbers(CHUNK), numbers(BATCH_SIZES)
     few, output, what = folder / "few.zarr", folder / "output.zarr", WHAT.value
-    build_few(few, shard, chunk)
-    volumes = {size: folder / f"{size}.zarr" for size in GIGABYTES.value}
-    for size, path in volumes.items():
-        build_volume(few, path, float(size), shard, chunk)
-    first, rows, spawn = volumes[GIGABYTES.value[0]], [], multiprocessing.get_context("spawn")
+    volumes, rows = {size: folder / f"{size}.zarr" for size in (*GIGABYTES.value, WHOLE.value)}, []
 
     def apart(function: Any, *arguments: Any) -> Any:
-        with spawn.Pool(1) as pool:
+        """In a process of its own: what it takes is not counted, for a process that is started inherits our peak."""
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
             return pool.apply(function, arguments)
 
+    apart(build_few, few, shard, chunk)
+    for size, path in volumes.items():
+        apart(build_volume, few, path, float(size), shard, chunk)
     for network in NETWORKS.value:
         window, workdir = numbers(CUBE if network == "cubes" else SECTION), folder / network
         row: dict[str, Any] = {"network": network, "window": window, "load_average": os.getloadavg()[0]}
         apart(train_few_steps, few, workdir, window)
         if "memory" in what:
-            options = f"--max_blocks={BLOCKS.value}", f"--block_mebibytes={BLOCK_MEBIBYTES.value}", "--overlap=0.25"
-            row["memory"] = [{"gigabytes": n} | launch(workdir, url, output, *options) for n, url in volumes.items()]
+            options = f"--max_blocks={BLOCKS.value}", f"--block_mebibytes={BLOCK_MEBIBYTES.value}", "--overlap=0"
+            row["memory"] = [{"gigabytes": n} | launch(workdir, volumes[n], output, *options) for n in GIGABYTES.value]
         if "fetched" in what:
-            row["fetched"] = [apart(measure_fetched, workdir, first)]
+            row["fetched"] = [apart(measure_fetched, workdir, volumes[WHOLE.value])]
         if "speed" in what:
-            row["speed"] = [apart(measure_speed, workdir, first, n, BLOCK_MEBIBYTES.value) for n in batch_sizes]
+            url, room = volumes[GIGABYTES.value[0]], BLOCK_MEBIBYTES.value
+            row["speed"] = [apart(measure_speed, workdir, url, n, room) for n in batch_sizes]
         if "plan" in what:
             row["plan"] = [measure_plan(window, chunk, shard)]
         rows.append(row)
