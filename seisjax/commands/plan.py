@@ -1,6 +1,5 @@
 """What training would take, before it starts."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
