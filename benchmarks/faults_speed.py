@@ -26,6 +26,7 @@ from absl import app, flags
 from seisjax import runtime
 from seisjax.conventions import LABELS_PREFIX
 from seisjax.geometry import Box, tiles
+from seisjax.memory import resident_bytes
 from seisjax.synthesis import FaultedVolumes, load_any
 
 PRESETS = flags.DEFINE_list("presets", ["faults_64", "faults_128", "faults_256"], "presets, or files as FILE.py")
@@ -64,7 +65,7 @@ def measure(preset: str, where: str, num_volumes: int) -> dict:
         "processor_seconds": statistics.median(processor),
         "mega_samples_per_second": np.prod(sides) / typical / 1e6,
         "fault_share": statistics.mean(shares),
-        "most_resident_mebibytes": _most_resident(),
+        "most_resident_mebibytes": resident_bytes(peak=True) / 2**20,
         "device_peak_mebibytes": (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20,
     }
 
@@ -89,11 +90,6 @@ def _on_device(examples: FaultedVolumes, sides: tuple[int, ...]) -> Callable[[in
     window = examples.window(LABELS_PREFIX + "fault", sides)
     program = jax.jit(lambda number: window(number, list(jnp.zeros(3, jnp.int32))))
     return lambda number: float((np.asarray(jax.block_until_ready(program(jnp.uint32(number)))[1]) > 0).mean())
-
-
-def _most_resident() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
 
 
 def report(results: list[dict]) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from seisjax import runtime
+from seisjax.memory import resident_bytes
 from seisjax.synthesis import Panels, load_parameters
 
 PRESETS = flags.DEFINE_list("presets", ["microseismic_1024", "microseismic_4096"], "presets, or files as FILE.py")
@@ -54,7 +55,7 @@ def measure(preset: str, where: str, num_panels: int) -> dict:
         "seconds_per_panel": typical,
         "fastest": min(seconds),
         "panels_per_minute": 60 / typical,
-        "most_resident_mebibytes": _most_resident(),
+        "most_resident_mebibytes": resident_bytes(peak=True) / 2**20,
         "device_peak_mebibytes": (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20,
     }
 
@@ -63,11 +64,6 @@ def _on_device(panels: Panels):
     """Panels on the accelerator."""
     make = jax.jit(lambda number: panels.generate(np.uint32(panels.seed), number))
     return lambda number: make(jnp.uint32(number))
-
-
-def _most_resident() -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
 
 
 def report(results: list[dict]) -> str:

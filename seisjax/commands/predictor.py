@@ -18,6 +18,7 @@ from seisjax.errors import UserError
 from seisjax.experiment import num_classes
 from seisjax.geometry import parse_region
 from seisjax.inference import Artifact, Cutting, Task, load_artifact
+from seisjax.inference.views import crop_radius
 from seisjax.synthesis import open_data
 from seisjax.training import workdir as folder
 from seisjax.volumes import Volume
@@ -170,11 +171,9 @@ def _of_run(workdir: Path, request: Prediction) -> Predictor:
         padded=survey.padded,
         multiple=2 ** (config.model.levels - 1),
         overlap=config.predict.overlap,
-        radius=run.receptive_radius or 0,
+        radius=crop_radius(request.blend, run.receptive_radius, f"--workdir={workdir}"),
         directions=tuple(config.data.directions) if whole else (),
     )
-    if request.blend == "crop" and run.receptive_radius is None:
-        raise UserError(_whole_windows(f"--workdir={workdir}"))
     return Predictor(
         volume=survey.volume,
         cutting=_as_asked(cutting, request),
@@ -229,7 +228,3 @@ def _as_asked(cutting: Cutting, request: Prediction) -> Cutting:
         raise UserError(f"--overlap={overlap}: must be at least 0 and below 1")
     directions = request.directions or cutting.directions
     return dataclasses.replace(cutting, overlap=overlap, directions=directions, blend=request.blend)
-
-
-def _whole_windows(where: str) -> str:
-    return f"--blend=crop: {where} sees whole windows (norm or normalisation); use --blend=linear"

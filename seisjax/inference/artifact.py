@@ -24,7 +24,7 @@ from seisjax.conventions import AMPLITUDE, PRED_PROBABILITY
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box, Shape, lattice_stride, parse_region
 from seisjax.inference.predict import Task, predict_volume
-from seisjax.inference.views import Cutting
+from seisjax.inference.views import Cutting, crop_radius
 from seisjax.synthesis import open_data
 from seisjax.volumes import Volume, create_volume
 from seisjax.volumes.resampling import same_interval
@@ -152,21 +152,10 @@ class Artifact:
         """
         names = [axis.name for axis in volume.axes]
         window, padded = fit_window(names, self.axes, self.window, self.padded, volume.url)
+        radius = crop_radius(blend, self.metadata["receptive_radius"], str(self.path))
         volume = at_interval(volume, self.sampling_interval, self.unit, resample=resample)
         directions = self.directions if len(window) == len(self.window) else ()
-        return volume, Cutting(window, padded, self.multiple, self.overlap, blend, self.radius(blend), directions)
-
-    def radius(self, blend: str) -> int:
-        """Samples beyond which the network does not see; 0 for blends that do not ask.
-
-        Raises UserError for "crop" where it sees the whole window.
-        """
-        if blend != "crop":
-            return 0
-        found = self.metadata["receptive_radius"]
-        if found is None:
-            raise UserError(f"--blend=crop: {self.path} sees whole windows (norm or normalisation); use --blend=linear")
-        return found
+        return volume, Cutting(window, padded, self.multiple, self.overlap, blend, radius, directions)
 
     def predict(self, array: Any, *, sampling_interval: float, axes: Sequence[str], batch_size: int = 0) -> np.ndarray:
         """Class probabilities (classes, *array.shape) float32 of a whole array of any size; NaN where it has no data.

@@ -81,6 +81,20 @@ class View:
         return np.moveaxis(values, *reversed(self.moved))
 
 
+def crop_radius(blend: str, radius: int | None, where: str) -> int:
+    """Samples to leave out at a window's faces: the network's receptive radius for "crop", 0 for other blends.
+
+    radius: None where the network sees whole windows; then "crop" raises UserError, which says `where` the network is.
+    """
+    if blend != "crop":
+        return 0
+    if radius is None:
+        raise UserError(
+            f"--blend=crop: {where} sees whole windows (norm, normalisation or vertical position); use --blend=linear"
+        )
+    return radius
+
+
 def hull(views: Sequence[View], box: Box) -> Box:
     """The smallest box that holds all windows of some lattices that share a sample with `box`, of which there are."""
     hulls = [found for view in views if (found := view.lattice.hull(box)).size]
