@@ -61,8 +61,10 @@ def repository() -> Path:
 
 
 _JOIN = """
-import sys
+import os, sys
 import jax
+# The code's lines go to a file of their own: Gloo tells of its connections on stdout, in the middle of other lines.
+sys.stdout = open(os.environ["SEISJAX_TEST_OUTPUT"], "w", buffering=1)
 jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), heartbeat_timeout_seconds=20)
 """
 
@@ -80,7 +82,9 @@ def free_port() -> Callable[[], int]:
 
 
 @pytest.fixture(scope="session")
-def processes(repository: Path, free_port: Callable[[], int]) -> Callable[..., list[str]]:
+def processes(
+    repository: Path, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[str]]:
     """Run Python code in several processes of one JAX run, each with virtual devices; returns what each printed.
 
     `arguments` are sys.argv[4:] of the code; the first three are the address of process 0, their number and its own.
@@ -93,26 +97,26 @@ def processes(repository: Path, free_port: Callable[[], int]) -> Callable[..., l
             "JAX_NUM_CPU_DEVICES": str(devices),
         }
         address = f"localhost:{free_port()}"
+        folder = tmp_path_factory.mktemp("processes")
+        outputs = [folder / f"output_{i}.txt" for i in range(count)]
         started = [
             subprocess.Popen(
                 [sys.executable, "-c", _JOIN + code, address, str(count), str(i), *map(str, arguments)],
-                env=environment,
-                stdout=subprocess.PIPE,
+                env=environment | {"SEISJAX_TEST_OUTPUT": str(output)},
+                stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            for i in range(count)
+            for i, output in enumerate(outputs)
         ]
         try:
-            results = [process.communicate(timeout=timeout) for process in started]
+            errors = [process.communicate(timeout=timeout)[1] for process in started]
         finally:
             for process in started:
                 process.kill()
         failed = [i for i, process in enumerate(started) if process.returncode]
-        assert not failed, f"processes {failed} of {count} failed:\n" + "\n".join(error for _, error in results)
-        # Gloo tells of its connections on stdout.
-        lines = [[x for x in output.splitlines() if not x.startswith("[Gloo]")] for output, _ in results]
-        return ["\n".join(kept) for kept in lines]
+        assert not failed, f"processes {failed} of {count} failed:\n" + "\n".join(errors)
+        return [output.read_text().rstrip("\n") for output in outputs]
 
     return run
 
