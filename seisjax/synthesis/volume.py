@@ -137,7 +137,7 @@ class SyntheticVolume(Volume):
         info = self._info(self._label_array(name))
         classes = max(len(info.attributes["class_names"]), info.attributes.get("label_scale", 0) + 1)
         grid = tuple(-(-n // c) for n, c in zip(info.shape, info.chunk, strict=True))
-        return LabelIndex(info.chunk, np.broadcast_to(np.uint32(1), (*grid, classes)))
+        return LabelIndex(info.chunk, np.broadcast_to(np.uint32(1), (*grid, classes)), counted=False)
 
     @property
     def holds_events(self) -> bool:

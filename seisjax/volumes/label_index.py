@@ -15,10 +15,14 @@ _BLOCK = 2**24  # samples read at a time
 
 @dataclass(frozen=True, eq=False)
 class LabelIndex:
-    """`counts` is (chunks along each axis ..., classes) uint32; `chunk` the sides of a chunk in samples."""
+    """`counts` is (chunks along each axis ..., classes) uint32; `chunk` the sides of a chunk in samples.
+
+    counted: False where nobody looked at the labels, and a count above 0 only says that the class may be there.
+    """
 
     chunk: Shape
     counts: np.ndarray
+    counted: bool = True
 
     @property
     def histogram(self) -> np.ndarray:

@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from seisjax.conventions import AMPLITUDE
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
+from seisjax.volumes.label_index import LabelIndex, as_classes, count_labels
 from seisjax.volumes.volume import Pending, Volume
 
 # 80 dB down from the lower of the two Nyquist frequencies on, and flat to 1e-4 up to 0.84 of it.
@@ -100,7 +101,8 @@ def sampling_interval(axis: Axis) -> float | None:
 class ResampledVolume(Volume):
     """A volume as if it had been recorded at another interval: amplitudes are resampled when they are read.
 
-    Arrays without the last axis stay; others of the volume are not there. It is read, not written.
+    Labels are those of the nearest old sample. Arrays without the last axis stay; others of the volume are not there.
+    It is read, not written.
     """
 
     def __init__(self, volume: Volume, interval: float):
@@ -110,7 +112,7 @@ class ResampledVolume(Volume):
         if known is None:
             raise UserError(f"{volume.url}: its {last.name} axis has no even interval; it cannot be resampled")
         self.__setstate__(volume.__getstate__())
-        self._source, self._ratio, self._reads_only = volume, interval / known, True
+        self._source, self._ratio, self._reads_only, self._indices = volume, interval / known, True, {}
         count = math.floor((len(last) - 1) / self._ratio + _CLOSE) + 1
         labels = np.round(float(last.labels[0]) + interval * np.arange(count), 9)
         if np.array_equal(labels, np.rint(labels)):
@@ -119,11 +121,45 @@ class ResampledVolume(Volume):
         self.attributes = {**volume.attributes, "sampling_interval": interval, "resampled_from": known}
         kept = {n: info for n, info in volume.arrays.items() if last.name not in info.dimension_names}
         amplitude = dataclasses.replace(volume.arrays[AMPLITUDE], shape=self.shape, dtype=np.dtype(np.float32))
-        self.arrays = {**kept, AMPLITUDE: amplitude}
+        labels = {
+            n: dataclasses.replace(info, shape=self.shape)
+            for n, info in volume.arrays.items()
+            if n.startswith(LABELS_PREFIX) and n not in kept
+        }
+        self.arrays = {**kept, **labels, AMPLITUDE: amplitude}
 
     def start_read(self, name: str, box: Box) -> Pending:
         """Begin `read` and return at once; amplitudes are float32."""
-        return self.start_amplitude(box) if name == AMPLITUDE else self._source.start_read(name, box)
+        if name == AMPLITUDE:
+            return self.start_amplitude(box)
+        if name.startswith(LABELS_PREFIX) and box.size:
+            old, nearest = self._nearest(box)
+            reading = self._source.start_read(name, old)
+            return lambda: reading().take(nearest, axis=-1)
+        return self._source.start_read(name, box)
+
+    def _nearest(self, box: Box) -> tuple[Box, np.ndarray]:
+        """The old samples around those of a box inside the volume, and the nearest of them to each of its own."""
+        nearest = np.floor(np.arange(box.start[-1], box.stop[-1]) * self._ratio + 0.5).astype(np.int64)
+        nearest = np.minimum(nearest, len(self._source.axes[-1]) - 1)
+        first, last = int(nearest[0]), int(nearest[-1])
+        return Box((*box.start[:-1], first), (*box.shape[:-1], last + 1 - first)), nearest - first
+
+    def label_index(self, name: str) -> LabelIndex:
+        """As `Volume.label_index`: labels are read once and counted, where the volume's own index has any."""
+        array = self._label_array(name)
+        info, known = self.arrays[array], self._source.label_index(name)
+        if not known.counted:
+            return _whole_traces(known, info.shape[-1])
+
+        def read(box: Box) -> np.ndarray:
+            labelled = known.upper_bound(self._nearest(box)[0]).any()
+            return as_classes(self.read(array, box)) if labelled else np.full(box.shape, IGNORE, np.uint8)
+
+        with self._lock:
+            if array not in self._indices:
+                self._indices[array] = count_labels(info, known.counts.shape[-1], read)
+            return self._indices[array]
 
     def start_amplitude(self, box: Box) -> Pending:
         """Begin `read_amplitude` and return at once; calling what is returned waits, and resamples."""
@@ -145,3 +181,9 @@ class ResampledVolume(Volume):
             return values.reshape(box.shape)
 
         return finish
+
+
+def _whole_traces(index: LabelIndex, samples: int) -> LabelIndex:
+    """An index that counts nothing, for traces of so many samples: its chunks hold them whole."""
+    counts = index.counts if index.counts.shape[-2] == 1 else index.counts.max(axis=-2, keepdims=True)
+    return LabelIndex((*index.chunk[:-1], samples), counts, counted=False)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import Volume, create_volume, open_volume
@@ -104,6 +105,31 @@ def test_a_volume_is_read_as_if_recorded_at_another_interval(recorded: Volume):
     assert np.isnan(view.read_amplitude(Box((0, 300), (3, 4)))).all()
     np.testing.assert_array_equal(view.read("receiver_x", Box((1,), (2,))), [2.0, 3.0])
     assert view.fingerprint != recorded.fingerprint
+
+
+@pytest.mark.parametrize("interval", [8.0, 3.0, 2.0])
+def test_labels_are_those_of_the_nearest_old_sample_and_are_counted(tmp_path: Path, interval: float):
+    shape, rng = (6, 8, 50), np.random.default_rng(0)
+    axes = [Axis("inline", np.arange(6)), Axis("crossline", np.arange(8)), Axis("time", np.arange(50) * 4.0, "ms")]
+    labels = np.full(shape, IGNORE, np.uint8)
+    labels[2:4, :, 5:] = rng.integers(0, 3, (2, 8, 45))
+    with create_volume(tmp_path / "labelled.zarr", axes, chunk=(2, 4, 16), shard=(2, 8, 32)) as volume:
+        volume.write("amplitude", Box.whole(shape), rng.normal(size=shape).astype(np.float32))
+        volume.add_array("labels_facies", np.uint8)
+        volume.write("labels_facies", Box.whole(shape), labels)
+    source = open_volume(tmp_path / "labelled.zarr")
+    view = pickle.loads(pickle.dumps(ResampledVolume(source, interval)))
+    times = np.arange(view.shape[-1]) * interval
+    expected = labels[..., np.floor(times / 4 + 0.5).astype(int).clip(max=49)]
+    np.testing.assert_array_equal(view.read_labels("facies", Box.whole(view.shape)), expected)
+    box = Box((2, -1, 3), (2, 5, view.shape[-1]))
+    inside = box.intersect(Box.whole(view.shape))
+    found = view.read_labels("facies", box)
+    np.testing.assert_array_equal(found[inside.relative_to(box.start).slices], expected[inside.slices])
+    assert (found[:, 0] == IGNORE).all()
+    index = view.label_index("facies")
+    np.testing.assert_array_equal(index.histogram, np.bincount(expected[expected != IGNORE]))
+    assert source.label_index("facies").histogram.sum() == (labels != IGNORE).sum()
 
 
 def test_an_axis_without_an_interval_cannot_be_resampled(tmp_path: Path):
