@@ -26,6 +26,10 @@ class Grid:
         """x and y, (row, 2), of places in traces from the volume's first (row, axis)."""
         return self.origin + index @ self.steps
 
+    def index(self, xy: np.ndarray) -> np.ndarray:
+        """Places in traces, (row, axis), of x and y (row, 2): what `places` gives back."""
+        return np.linalg.solve(self.steps.T, (xy - self.origin).T).T
+
 
 @dataclass(frozen=True, eq=False)
 class Line:
@@ -104,3 +108,10 @@ def step(axis: Axis) -> float:
 def labels_at(axis: Axis, position: np.ndarray) -> np.ndarray:
     """Coordinate labels at places between samples; NaN stays NaN."""
     return np.interp(position, np.arange(len(axis)), np.asarray(axis.labels, np.float64))
+
+
+def index_at(axis: Axis, labels: np.ndarray) -> np.ndarray:
+    """Places between samples of coordinate labels, what `labels_at` gives back; beyond the ends by the mean step."""
+    known = np.asarray(axis.labels, np.float64)
+    inside = np.clip(labels, known[0], known[-1])
+    return np.interp(inside, known, np.arange(len(axis))) + (labels - inside) / step(axis)

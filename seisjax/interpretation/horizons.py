@@ -59,3 +59,41 @@ def _highest(traces: int, trace: np.ndarray, position: np.ndarray, contrast: np.
     picks.position[found] = position[chosen]
     picks.confidence[found] = contrast[chosen]
     return picks
+
+
+def pick_band(inside: np.ndarray) -> Picks:
+    """The middle of a class's band down each trace: probabilities (trace, sample) of the class, NaN where no data are.
+
+    A band is a stretch of samples with a probability of half and more between two of less; its edges lie where the line
+    through the probabilities is one half, and the pick half-way between them. A band that the trace's end or missing
+    data cut has no pick. Its contrast is the smallest of the largest distances from one half, twice that, in it and in
+    the stretches above and below. Of several bands the one of highest contrast is taken, of equal ones the uppermost.
+    """
+    difference = 2 * inside - 1
+    side = np.where(np.isfinite(difference), np.where(difference >= 0, 1, -1), 0).astype(np.int8)
+    if side.shape[1] < 2:
+        none = np.zeros(0)
+        return _highest(len(inside), none.astype(np.int64), none, none.astype(np.float32))
+    edges = []
+    for here, there in ((-1, 1), (1, -1)):
+        trace, upper = np.nonzero((side[:, :-1] == here) & (side[:, 1:] == there))
+        first, second = difference[trace, upper], difference[trace, upper + 1]
+        place = upper + (first / (first - second)).astype(np.float64)
+        edges.append((trace, place, upper, _contrast(difference, side, trace, upper)))
+    top, base = _paired(side, *((trace, upper) for trace, _, upper, _ in edges))
+    (trace, above, _, clear), (_, below, _, clear_below) = edges
+    contrast = np.minimum(clear[top], clear_below[base])
+    holds = contrast > 0
+    return _highest(len(inside), trace[top][holds], ((above[top] + below[base]) / 2)[holds], contrast[holds])
+
+
+def _paired(
+    side: np.ndarray, tops: tuple[np.ndarray, np.ndarray], bases: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which tops and bases, (trace, sample above) each in order, bound the same stretch: nothing changes in between."""
+    changes = np.cumsum(np.append(0, (side[:, 1:] != side[:, :-1]).ravel()))
+    width = side.shape[1] - 1
+    numbers = [changes[trace * width + upper + 1] for trace, upper in (tops, bases)]  # changes so far, this one too
+    _, top, base = np.intersect1d(numbers[0] + 1, numbers[1], assume_unique=True, return_indices=True)
+    same = tops[0][top] == bases[0][base]
+    return top[same], base[same]

@@ -1,10 +1,11 @@
-"""Objects and horizons as CSV tables, a part of the rows in memory at a time."""
+"""Objects, horizons and sticks as text, a part of the rows in memory at a time; `text` reads it again."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from seisjax.errors import UserError
 from seisjax.files import beside
 from seisjax.geometry import Axis
 from seisjax.interpretation.components import Pieces
@@ -21,6 +22,35 @@ def write_table(path: Path, names: Sequence[str], parts: Iterable[Columns]) -> N
         file.write(",".join(map(quoted, names)) + "\n")
         for columns in parts:
             file.writelines(",".join(row) + "\n" for row in zip(*columns, strict=True))
+
+
+def write_lines(path: Path, parts: Iterable[Iterable[str]]) -> None:
+    """Write a text file of these lines, part by part. Raises UserError where it cannot be written."""
+    with beside(path) as partial, partial.open("w", encoding="utf-8") as file:
+        for lines in parts:
+            file.writelines(line + "\n" for line in lines)
+
+
+def check_charisma(flag: str, path: Path, names: Sequence[str], has_map: bool) -> None:
+    """Raise UserError where a volume over the axes `names` cannot be written as a Charisma file."""
+    remedy = "end the name in .csv for a table"
+    if list(names) != ["inline", "crossline"]:
+        axes = ", ".join(names)
+        raise UserError(f"--{flag}={path}: text lines have inlines and crosslines, the volume has {axes}; {remedy}")
+    if not has_map:
+        raise UserError(f"--{flag}={path}: text lines have x and y, and the volume has no cdp_x and cdp_y; {remedy}")
+
+
+def charisma_horizon(columns: Columns) -> Iterator[str]:
+    """Charisma 3D interpretation lines of columns that begin with inline, crossline, x, y and z."""
+    for inline, crossline, *xyz in zip(*columns[:5], strict=True):
+        yield f"INLINE : {inline} XLINE : {crossline} {' '.join(xyz)}"
+
+
+def charisma_sticks(columns: Columns) -> Iterator[str]:
+    """Charisma fault sticks of the columns fault, stick, inline, crossline, x, y and z."""
+    for fault, stick, inline, crossline, *xyz in zip(*columns, strict=True):
+        yield f"INLINE- {inline} {crossline} {' '.join(xyz)} {fault.replace(' ', '_')} {stick}"
 
 
 def quoted(text: str) -> str:
