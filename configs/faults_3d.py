@@ -1,0 +1,50 @@
+"""Faults in 3-D, from synthetic cubes alone, which are made while the network trains.
+
+python launch/train.py --config=configs/faults_3d.py --workdir=runs/faults
+python launch/evaluate.py --workdir=runs/faults --split=test
+python benchmarks/faults.py --workdir=runs/faults --output=scores.json --figure=scores.png
+"""
+
+from pathlib import Path
+
+from seisjax.config import Experiment
+from seisjax.errors import UserError
+
+CUBES = Path(__file__).resolve().parent / "volumes" / "fault_training.py"
+
+
+def get_config(arg: str | None = None) -> Experiment:
+    """The experiment; the argument is "small" (the default) or "full"."""
+    if arg not in (None, "small", "full"):
+        raise UserError(f"faults_3d: the argument '{arg}' is neither small nor full")
+    full = arg == "full"
+    config = Experiment()
+    side = 128 if full else 64
+    config.data.volume = f"synthetic:{CUBES}:{side}?seed=0&examples=100000"
+    config.data.labels = "fault"
+    config.data.window = (1, side, side, side)
+    config.data.batch_size = 4 if full else 1
+    # Cubes are independent of one another, so that no gap is needed between the splits.
+    config.data.train = "example:0-89999"
+    config.data.validation = "example:90000-90015"
+    config.data.test = "example:91000-91063"
+    config.data.split_gap = 0
+    config.data.overhang = 0.0
+    # Each window by its own deviation: surveys come in any units, and are as loud here as there.
+    config.data.normalization = "window"
+    config.data.statistics_tiles = 16
+    config.model.base_features = 8
+    config.model.levels = 4
+    config.model.num_classes = 1
+    config.loss.name = "cross_entropy+dice"
+    # A constant rate and averaged parameters: a run may end at any step, and may be taken further.
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_steps = 50
+    config.optimizer.average = 0.98
+    config.train.num_steps = 4000
+    config.train.log_every = 10
+    config.train.evaluate_every = 100
+    config.train.checkpoint_every = 100
+    config.evaluate.baselines = False  # they would read all that is trained on
+    return config
