@@ -1,7 +1,5 @@
 """Scores on a split: every labelled sample once, and what trivial predictors get."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,27 +7,13 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from seisjax import metrics
-from seisjax.baselines import make_baselines, split_axis
 from seisjax.boundaries import BoundaryError
 from seisjax.conventions import IGNORE
-from seisjax.evaluation import count_pairs, evaluate_baselines, evaluate_batches
-from seisjax.geometry import Axis, Box, tiles
+from seisjax.evaluation import DistanceScores, count_pairs, evaluate_baselines, evaluate_batches
+from seisjax.geometry import Box
 from seisjax.sharding import make_mesh
-from seisjax.volumes import create_volume
 
 CLASSES = 3
-_numbers = itertools.count()
-
-
-def labelled_volume(labels: np.ndarray, chunk=(4, 4, 8)):
-    names = ("inline", "crossline", "time")[-labels.ndim :]
-    axes = [Axis(name, np.arange(n)) for name, n in zip(names, labels.shape, strict=True)]
-    volume = create_volume(f"memory://evaluation-{next(_numbers)}/", axes, chunk=chunk, shard=chunk)
-    volume.add_array("labels_facies", np.uint8, attributes={"class_names": list("abcd")})
-    for name, values in (("amplitude", np.zeros(labels.shape, np.float32)), ("labels_facies", labels)):
-        for box in tiles(Box.whole(labels.shape), volume.arrays[name].shard):
-            volume.write(name, box, values[box.slices])
-    return volume.finish()
 
 
 @pytest.fixture(scope="module")
@@ -116,66 +100,6 @@ def test_nothing_labelled_has_no_scores():
     assert result["confusion_matrix"] == [[0, 0], [0, 0]]
 
 
-def test_baselines_copy_what_the_training_part_holds():
-    labels = np.zeros((6, 12, 8), np.uint8)
-    labels[..., 3:] = 1
-    labels[..., 7] = IGNORE
-    labels[:, 5, :2] = 2  # the training line next to the region
-    labels[2, 5] = IGNORE  # there the line before it is the nearest
-    labels[2, 4, 0] = 2
-    labels[3, :6] = IGNORE  # there no line is
-    train, region = Box((0, 0, 0), (6, 6, 8)), Box((0, 8, 0), (6, 4, 8))
-    baselines = make_baselines(labelled_volume(labels), "facies", [train], [region], CLASSES)
-    window = Box((0, 8, 0), (6, 4, 10))
-    predicted = {name: baseline(window) for name, baseline in baselines.items()}
-    assert {p.shape for p in predicted.values()} == {window.shape}
-    assert (predicted["majority_class"] == 1).all()
-    np.testing.assert_array_equal(predicted["depth_mode"][4, 2], [0, 0, 0, 1, 1, 1, 1, 1, 1, 1])
-    nearest = predicted["nearest_labelled_line"]
-    np.testing.assert_array_equal(nearest[0, 3], [2, 2, 0, 1, 1, 1, 1, 1, 1, 1])
-    np.testing.assert_array_equal(nearest[2, 0], [2, 0, 0, 1, 1, 1, 1, 1, 1, 1])
-    assert (nearest[3] == 1).all()
-
-
-@pytest.mark.parametrize(("train", "region"), [((0, 3), (5, 4)), ((6, 3), (0, 4)), ((2, 1), (3, 1))])
-@pytest.mark.parametrize("axis", [0, 1])
-def test_the_nearest_line_is_on_the_near_side(monkeypatch, axis, train, region):
-    monkeypatch.setattr("seisjax.baselines._TILE_SAMPLES", 32)  # one chunk at a time
-    labels = np.random.default_rng(1).integers(0, CLASSES, (9, 9)).astype(np.uint8)
-
-    def slab(first: int, side: int) -> Box:
-        return Box((first, 0), (side, 9)) if axis == 0 else Box((0, first), (9, side))
-
-    train_box, box = slab(*train), slab(*region)
-    assert split_axis(train_box, box) == axis
-    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", [train_box], [box], CLASSES)
-    line = train[0] if train[0] > region[0] else train[0] + train[1] - 1
-    expected = np.broadcast_to(np.take(labels, [line], axis), box.shape)
-    np.testing.assert_array_equal(baselines["nearest_labelled_line"](box), expected)
-
-
-def test_the_nearest_line_of_several_regions_is_the_nearest_of_each_sample():
-    labels = np.full((9, 12), IGNORE, np.uint8)
-    labels[:, 2], labels[:, 10] = 0, 2  # on both sides
-    labels[3, 10] = IGNORE  # there only the far side has one
-    labels[5, 2] = labels[5, 10] = IGNORE  # there none has
-    labels[6, 2], labels[6, 0] = IGNORE, 1  # two lines deeper
-    train = [Box((0, 0), (9, 3)), Box((0, 10), (9, 2))]
-    regions = [Box((0, 4), (5, 5)), Box((5, 4), (4, 5))]
-    baselines = make_baselines(labelled_volume(labels, chunk=(4, 4)), "facies", train, regions, CLASSES)
-    predicted = np.concatenate([baselines["nearest_labelled_line"](box) for box in regions])
-    np.testing.assert_array_equal(predicted[0], [0, 0, 0, 2, 2])  # a tie goes to the first region
-    np.testing.assert_array_equal(predicted[3], [0] * 5)
-    np.testing.assert_array_equal(predicted[5], [0] * 5)  # the most common class, and the lower one of a tie
-    np.testing.assert_array_equal(predicted[6], [1, 1, 2, 2, 2])
-
-
-def test_a_part_has_no_nearest_line_in_itself():
-    box = Box((0, 0, 0), (4, 4, 8))
-    baselines = make_baselines(labelled_volume(np.ones(box.shape, np.uint8)), "facies", [box], [box], CLASSES)
-    assert set(baselines) == {"majority_class", "depth_mode"}
-
-
 def test_scores_of_baselines():
     labels = np.array([[[0, 0, 1, 1]], [[0, 1, 1, IGNORE]]], np.uint8)
     boxes = [Box((0, 0, 0), (1, 1, 4)), Box((1, 0, 0), (1, 1, 4))]
@@ -186,3 +110,51 @@ def test_scores_of_baselines():
     assert result["confusion_matrix"] == [[3, 0], [1, 3]]
     assert result["accuracy"] == 6 / 7
     assert result["boundary_error"] == {"mean": 0.5, "median": 0, "p90": 1, "missed": 0.0}
+
+
+def test_scores_by_distance_are_those_of_the_traces_in_each_bin():
+    random = np.random.default_rng(3)
+    distance = np.array([0, 1, 2, 2.5, 4, 4.1, 16, 16.1, np.inf])
+    truth = random.choice([0, 1, 2, IGNORE], size=(9, 20)).astype(np.uint8)
+    predicted = random.integers(0, CLASSES, (9, 20)).astype(np.uint8)
+    counts = DistanceScores(CLASSES, 20)
+    counts.update(distance[:5].reshape(1, 5), truth[:5][None], predicted[:5][None])
+    counts.update(distance[5:], truth[5:], predicted[5:])
+    result = counts.result()
+    assert [(scores["above"], scores["to"]) for scores in result] == [
+        (None, 0), (0, 1), (1, 2), (2, 4), (4, 8), (8, 16), (16, 32), (2**21, None),
+    ]  # fmt: skip
+    for scores, traces in zip(result, ([0], [1], [2], [3, 4], [5], [6], [7], [8]), strict=True):
+        error = BoundaryError(20)
+        error.update(truth[traces], predicted[traces])
+        assert scores["boundary_error"] == error.result()
+        assert scores["samples"] == np.count_nonzero(truth[traces] != IGNORE)
+        expected = metrics.scores(count_pairs(truth[traces], predicted[traces], CLASSES))
+        assert {key: scores[key] for key in expected} == expected
+
+
+def test_the_network_is_scored_by_distance_over_windows_and_not_over_what_fills_up_a_batch(batches):
+    """On four devices each holds a window; the last of the twelve fills up."""
+    away = np.random.default_rng(1).integers(0, 5, (11, 6)).astype(float)
+    result = evaluate_batches(
+        batches, evaluate_step, num_classes=CLASSES, num_windows=11, boundaries=True, distance=lambda i: away[i]
+    )
+    logits, labels = (np.concatenate([np.asarray(batch[key]) for batch in batches]) for key in ("image", "labels"))
+    counts = DistanceScores(CLASSES, 10)
+    counts.update(away, labels[:11], logits[:11].argmax(-1))
+    assert result["by_distance"] == counts.result()
+    assert sum(scores["samples"] for scores in result["by_distance"]) == np.sum(result["confusion_matrix"])
+
+
+def test_baselines_are_scored_by_distance():
+    labels = np.array([[[0, 0, 1, 1]], [[0, 1, 1, IGNORE]]], np.uint8)
+    boxes = [Box((0, 0, 0), (1, 1, 4)), Box((1, 0, 0), (1, 1, 4))]
+    result = evaluate_baselines(
+        {"half": lambda box: np.broadcast_to(np.array([0, 0, 1, 1], np.uint8), box.shape)},
+        zip(boxes, np.split(labels, 2), strict=True),
+        num_classes=2,
+        distance=lambda box: np.full(box.shape[:-1], 3.0 * box.start[0] + 1),
+    )
+    near, far = result["half"]["by_distance"]
+    assert (near["to"], near["accuracy"]) == (1, 1.0)
+    assert (far["above"], far["to"], far["accuracy"]) == (2, 4, 2 / 3)

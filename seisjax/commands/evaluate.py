@@ -1,6 +1,7 @@
 """Score a run on one of its splits."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from seisjax.commands.load import load
 from seisjax.commands.scoring import check_split, draw_panels, rounded, run_evaluation
 from seisjax.errors import UserError
 from seisjax.files import write_json
+from seisjax.reporting.distances import draw_by_distance
 from seisjax.training import workdir as folder
 from seisjax.watchdog import Watchdog
 
@@ -50,12 +52,18 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
             result["calibration"] = calibrated.scores()
     result["checkpoint"] = run.step
     path = workdir / f"evaluation_{split}.json"
+    by_distance = _by_distance(result)
     if distributed.is_main():
         write_json(path, result)
         figure = workdir / folder.FIGURES / f"{split}.png"
-        draw_panels(figure, survey, segmenter, rows, f"Split '{split}', checkpoint {run.step}")
+        title = f"Split '{split}', checkpoint {run.step}"
+        draw_panels(figure, survey, segmenter, rows, title)
+        if by_distance:
+            draw_by_distance(workdir / folder.FIGURES / f"{split}_by_distance.png", by_distance, title)
     distributed.meet("the scores are written")
     lines = [_score_table(result)]
+    if by_distance:
+        lines.append(_distance_table(by_distance))
     if "events" in result:
         lines.append(score_lines(result))
     if "calibration" in result:
@@ -77,6 +85,25 @@ def _score_table(result: dict[str, Any]) -> str:
                 rounded(scores["iou_per_class"]),
             )
         )
+    return _aligned(rows)
+
+
+def _by_distance(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The scores by distance of network and baselines, by name; empty where all samples are as far from a label."""
+    if len(result.get("by_distance", ())) < 2:
+        return {}
+    return {name: scores["by_distance"] for name, scores in {"network": result, **result["baselines"]}.items()}
+
+
+def _distance_table(by_distance: dict[str, list[dict[str, Any]]]) -> str:
+    edges = [f"<= {bin['to']:g}" for bin in by_distance["network"]]
+    rows = [("mean IoU by lines to the nearest label", *edges)]
+    rows += [(name, *(f"{bin['mean_iou']:.4f}" for bin in bins)) for name, bins in by_distance.items()]
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines with aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from seisjax import metrics, sharding
-from seisjax.baselines import make_baselines
+from seisjax.baselines import LabelledTraces, make_baselines
 from seisjax.commands.event_scores import event_scorer
 from seisjax.config import Experiment
 from seisjax.conventions import IGNORE, VERTICAL_AXES
@@ -38,9 +38,10 @@ def run_evaluation(
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The network's scores on a split, and `drawn_rows` of its first batch: "image", "labels", predicted "classes".
 
-    `baselines`: score trivial predictors beside it. `events`: where the split's windows are panels whose events are
-    known, also score the events that are found in them. `progress`: called now and then with the windows done and their
-    number. All processes of a run must call this, and get the same.
+    `baselines`: score trivial predictors beside it and, on a survey, all of them also by the distance to the nearest
+    label of the training part. `events`: where the split's windows are panels whose events are known, also score the
+    events that are found in them. `progress`: called now and then with the windows done and their number. All processes
+    of a run must call this, and get the same.
     """
     source, batches = split_batches(config, survey, segmenter.mesh, split)
     params = averaged(state)
@@ -60,27 +61,40 @@ def run_evaluation(
         return output
 
     soft = survey.label_scale > 0  # such labels have no boundaries, and their array no classes to predict from
-    common = {
-        "num_classes": num_classes(config),
-        "boundaries": survey.volume.axes[-1].name in VERTICAL_AXES and not soft,
-    }
+    boundaries = survey.volume.axes[-1].name in VERTICAL_AXES and not soft
+    by_distance = baselines and boundaries and survey.volume.kind == "survey"
+    traces = LabelledTraces(survey.volume, config.data.labels, survey.regions["train"]) if by_distance else None
     try:
-        scores = evaluate_batches(batches, evaluate_step, num_windows=len(source), progress=progress, **common)
+        scores = evaluate_batches(
+            batches,
+            evaluate_step,
+            num_classes=num_classes(config),
+            num_windows=len(source),
+            boundaries=boundaries,
+            distance=_distance(survey, split, traces) if traces is not None else None,
+            progress=progress,
+        )
     finally:
         batches.close()
     if scorer:
         scorer.add(*waiting.pop())
         scores |= scorer.result()
     if baselines and not soft:
-        predictors = make_baselines(
-            survey.volume, config.data.labels, survey.regions["train"], survey.regions[split], common["num_classes"]
-        )
-        windows = _label_windows(config, survey, split, progress)
-        length = survey.window[-1] if common["boundaries"] else 0
+        regions, classes = survey.regions, num_classes(config)
         scores["baselines"] = evaluate_baselines(
-            predictors, windows, num_classes=common["num_classes"], trace_length=length
+            make_baselines(survey.volume, config.data.labels, regions["train"], regions[split], classes, traces),
+            _label_windows(config, survey, split, progress),
+            num_classes=classes,
+            trace_length=survey.window[-1] if boundaries else 0,
+            distance=traces.distance if traces is not None else None,
         )
     return scores, shown[0]
+
+
+def _distance(survey: Survey, split: str, traces: LabelledTraces) -> Callable[[int], np.ndarray]:
+    """From the number of a window of a split to the distance of its traces to the nearest label."""
+    grid = GridWindows(survey.regions[split], survey.window)
+    return lambda number: traces.distance(Box(grid[number].box.start, survey.padded))
 
 
 def check_split(survey: Survey, split: str) -> None:

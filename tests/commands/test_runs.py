@@ -105,11 +105,14 @@ def test_evaluation_has_the_contracts_keys_and_exact_counts(config: Experiment, 
         assert len(result[f"{name}_per_class"]) == 3
         assert f"mean_{name}" in result
     assert {"loss", "accuracy", "num_windows"} <= result.keys()
-    assert set(result["baselines"]) == {"majority_class", "depth_mode", "nearest_labelled_line"}
+    assert set(result["baselines"]) == {"majority_class", "depth_mode", "nearest_labelled_line", "interpolated_horizons"}
     # 12 inlines, 8 crosslines (half a window), 36 samples: each labelled sample counts once.
     assert result["num_windows"] == 12
     for scores in (result, *result["baselines"].values()):
         assert np.sum(scores["confusion_matrix"]) == 12 * 8 * 36
+        bins = scores["by_distance"]
+        assert np.sum([bin["confusion_matrix"] for bin in bins], axis=0).tolist() == scores["confusion_matrix"]
+        assert all(0 < bin["to"] for bin in bins)
 
 
 def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path):

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from seisjax.baselines.horizons import interpolated_horizons
+from seisjax.baselines.traces import LabelledTraces
 from seisjax.conventions import IGNORE, LABELS_PREFIX
 from seisjax.geometry import Box, grow, tiles
 from seisjax.volumes import Volume
@@ -17,7 +19,12 @@ _TILE_SAMPLES = 2**22
 
 
 def make_baselines(
-    volume: Volume, labels: str, train: Sequence[Box], regions: Sequence[Box], num_classes: int
+    volume: Volume,
+    labels: str,
+    train: Sequence[Box],
+    regions: Sequence[Box],
+    num_classes: int,
+    traces: LabelledTraces | None = None,
 ) -> dict[str, Predictor]:
     """Predictors that know the labels of the training part alone.
 
@@ -27,6 +34,8 @@ def make_baselines(
     nearest_labelled_line: the label of the nearest training line that has one at this place, along the first axis on
       which the two are apart, over all regions of the training part; the majority class where none has. Left out if
       the parts are not apart.
+    interpolated_horizons: classes between horizons that are picked on the training part's traces and laid between
+      them, see baselines/horizons.py. Left out without `traces`, and where classes do not lie in one order.
 
     Ties go to the lower class, and to the earlier training region. Memory: a tile of labels, and for each pair of a
     training region and a region 5 bytes a sample of one face.
@@ -37,6 +46,7 @@ def make_baselines(
       train: regions of the training part.
       regions: the part to be predicted; each box asked for lies in one of them.
       num_classes: classes that labels name (2 for a network with one sigmoid logit).
+      traces: the labelled traces of `train`, where the volume is a survey.
     """
     counts = np.sum([count_by_depth(volume, labels, box, num_classes) for box in train], axis=0)
     majority = np.uint8(counts.sum(axis=0).argmax())
@@ -59,6 +69,9 @@ def make_baselines(
             return _nearest(lines[int(np.argmax(shared))], box, majority)
 
         baselines["nearest_labelled_line"] = nearest_labelled_line
+    horizons = interpolated_horizons(traces, num_classes) if traces is not None else None
+    if horizons is not None:
+        baselines["interpolated_horizons"] = horizons
     return baselines
 
 
