@@ -113,7 +113,7 @@ def write_volume(case: Case) -> None:
             volume.write("amplitude", box, samples)
         volume.set_statistics(statistics.result())
         if case.dtype == "int8":
-            volume.set_attributes("amplitude", {"scale_factor": _SCALE})
+            volume.set_attributes("amplitude", {"scale_factor": _SCALE, "missing_value": -128})
 
 
 def write_peers(case: Case) -> None:
@@ -203,6 +203,7 @@ def make_ours(case: Case, sampling: str) -> Reader:
         start_step=0,
         num_threads=options.num_threads,
         prefetch=options.prefetch,
+        as_stored=True,
     )
     return Reader(case, map(jax.block_until_ready, stream), stream.close)
 

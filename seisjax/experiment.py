@@ -364,7 +364,8 @@ def _make_network(
     )
     init_parameters, graphdef = steps.initializer(make_unet)
     normalization = _make_normalization(config, fit)
-    return init_parameters, steps.Network(graphdef, survey.padded, normalization, model.vertical_position)
+    coding = survey.volume.coding
+    return init_parameters, steps.Network(graphdef, survey.padded, normalization, model.vertical_position, None, coding)
 
 
 def _make_normalization(config: Experiment, fit: Fit) -> Normalization:
@@ -436,7 +437,7 @@ def training_stream(
     }
     if data.synthesis == "device" and isinstance(volume, SyntheticVolume):
         return GeneratedBatches(source, volume.examples.window, **options)
-    return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, **options)
+    return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, as_stored=True, **options)
 
 
 def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource:

@@ -10,6 +10,8 @@ import jax
 
 import seisjax
 
+_KEPT = 2**30  # bytes: what is larger goes back to the kernel, so that holes in the heap stay small
+
 
 def prepare() -> None:
     """What every command that computes begins with: one heap, and a cache of compiled steps."""
@@ -22,10 +24,16 @@ def use_one_heap() -> None:
 
     By default glibc gives threads heaps of their own. Chunks that one thread decodes and another frees then leave holes
     in all of them, and the memory of a reading process grows to twice its need; see benchmarks/stream_memory.py.
+
+    What is freed is kept for what comes next (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD). By default glibc gives arrays above
+    32 MiB back to the kernel at once, which then clears the pages of the next batch, and of the next step's
+    intermediates, one by one: 30 ms for 64 MiB.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None and platform.libc_ver()[0] == "glibc":
-        mallopt(-8, 1)  # M_ARENA_MAX of malloc.h
+        for option in (-3, -1):  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+            mallopt(option, _KEPT)
+        mallopt(-8, 1)  # M_ARENA_MAX
 
 
 def use_compilation_cache() -> None:

@@ -6,7 +6,7 @@ they hold. So the position in the data is the step, whatever the number of proce
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +31,7 @@ def training_batches(
     start_step: int,
     num_threads: int,
     prefetch: int,
+    as_stored: bool = False,
 ) -> grain.DatasetIterator:
     """The endless iterator of global batches from step `start_step` on; call its `close()` when done.
 
@@ -43,11 +44,13 @@ def training_batches(
       start_step: number of the first batch.
       num_threads: reading threads; all reads of a batch are under way together, so few are needed.
       prefetch: batches read ahead on the host, which bounds its memory; one more waits on the devices.
+      as_stored: leave it to the device to decode samples: see `WindowSource.read`, and `training.step.decode`.
 
     A batch is {"image": float32 (B, *padded, 1), "labels": uint8 (B, *padded)}.
     Raises UserError where the mesh divides neither the batch nor the window.
     """
-    return _batches(source, batch_size, mesh, space_dim, start_step, sys.maxsize, num_threads, prefetch)
+    read = partial(source.read, as_stored=True) if as_stored else source.read
+    return _batches(source, read, batch_size, mesh, space_dim, start_step, sys.maxsize, num_threads, prefetch)
 
 
 def evaluation_batches(
@@ -64,15 +67,15 @@ def evaluation_batches(
     Arguments, batches and errors are those of `training_batches`.
     """
     num_batches = -(-len(source) // batch_size)
-    return _batches(source, batch_size, mesh, space_dim, 0, num_batches, num_threads, prefetch)
+    return _batches(source, source.read, batch_size, mesh, space_dim, 0, num_batches, num_threads, prefetch)
 
 
-def _batches(source, batch_size, mesh, space_dim, start_step, num_batches, num_threads, prefetch):
+def _batches(source, read, batch_size, mesh, space_dim, start_step, num_batches, num_threads, prefetch):
     check_batch(batch_size, mesh)
     if space_dim is not None:
         check_extent(source.padded[space_dim - 1], source.volume.axes[space_dim - 1].name, mesh)
     place = _Placement(batch_size, source.padded, mesh, space_dim)
-    steps = grain.MapDataset.source(_LocalBatches(source, batch_size, place.blocks, start_step, num_batches))
+    steps = grain.MapDataset.source(_LocalBatches(read, batch_size, place.blocks, start_step, num_batches))
     # Elements are whole batches here, so both numbers count batches; more threads than places would idle.
     options = grain.ReadOptions(num_threads=min(num_threads, prefetch), prefetch_buffer_size=prefetch)
     batches = steps.to_iter_dataset(options).map(place)
@@ -91,9 +94,14 @@ class _LocalBatches:
     """Grain source: element j is what this process holds of the batch of step `start_step` + j, block by block."""
 
     def __init__(
-        self, source: WindowSource, batch_size: int, blocks: Sequence[_Block], start_step: int, num_batches: int
+        self,
+        read: Callable[[Sequence[int], Box], Batch],
+        batch_size: int,
+        blocks: Sequence[_Block],
+        start_step: int,
+        num_batches: int,
     ) -> None:
-        self._source = source
+        self._read = read
         self._batch_size = batch_size
         self._blocks = blocks
         self._start_step = start_step
@@ -104,7 +112,7 @@ class _LocalBatches:
 
     def __getitem__(self, index: int) -> list[Batch]:
         first = (self._start_step + int(index)) * self._batch_size
-        return [self._source.read([first + row for row in block.rows], block.part) for block in self._blocks]
+        return [self._read([first + row for row in block.rows], block.part) for block in self._blocks]
 
 
 class _Placement:

@@ -1,8 +1,10 @@
 """Windows of a volume as samples: an image and its labels, padded and masked."""
 
+import math
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelle
 
 Batch = dict[str, np.ndarray]
 Samples = Callable[[], tuple[np.ndarray, np.ndarray]]  # amplitudes and labels under way
+_ALIGNMENT = 64  # bytes: arrays that begin at a multiple are taken over by the host's device without a copy
+_PIECE = 2**15  # samples looked at together in the search for a labelled one
 
 
 class WindowSource:
@@ -57,7 +61,7 @@ class WindowSource:
         """Sample number `index`: a pure function of the sampler's seed, the index and the data."""
         return {name: array[0] for name, array in self.read([index]).items()}
 
-    def read(self, indices: Sequence[int], part: Box | None = None) -> Batch:
+    def read(self, indices: Sequence[int], part: Box | None = None, *, as_stored: bool = False) -> Batch:
         """The samples of these numbers, stacked; all their reads are under way together.
 
         With a `part`, counted from a padded sample's origin, that part of every sample alone is handed out, and no
@@ -65,29 +69,35 @@ class WindowSource:
         chunks of the rest are read until one has data. So the windows are the same whatever the part.
 
         A number past the end of a finite sampler gives a sample of NaN and IGNORE alone.
+
+        `as_stored` leaves to the device what it does better (`training.step.decode`), and copies nothing on the way:
+        images are in the type in which the volume stores them, where the device can decode that (`Coding.fill`), and
+        the labels of samples that are stored but no data are what they are.
         Raises UserError where no window with a label is found.
         """
         part = Box.whole(self.padded) if part is None else part
-        image = np.full((len(indices), *part.shape, 1), np.nan, np.float32)
-        labels = np.full((len(indices), *part.shape), IGNORE, np.uint8)
+        dtype = self.volume.arrays[AMPLITUDE].dtype.newbyteorder("=")
+        fill = self.volume.coding.fill(dtype) if as_stored else None
+        start = self._start_decoded if fill is None else partial(self._start_stored, fill=fill)
+        dtype, fill = (np.dtype(np.float32), np.nan) if fill is None else (dtype, fill)
+        image, labels = (_empty((len(indices), *part.shape), kind) for kind in (dtype, np.dtype(np.uint8)))
         attempts = [0] * len(indices)
         waiting = list(range(len(indices)))
         while waiting:
-            reads: deque[tuple[int, _Window, Samples]] = deque()
+            reads: deque[tuple[int, _Window, Callable[[], None]]] = deque()
             self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
             for row in waiting:
                 draw, attempts[row] = self._draw(indices[row], attempts[row])
-                if draw is not None:
-                    window = _Window(draw, self.sampler.window, part)
-                    reads.append((row, window, self._start(window.box)))
+                window = None if draw is None else _Window(draw, self.sampler.window, part)
+                if window is None or window.place.shape != part.shape:
+                    image[row], labels[row] = fill, IGNORE
+                if window is not None:
+                    reads.append((row, window, start(window.box, *window.views(image[row], labels[row]))))
             doubtful: dict[int, _Window] = {}
             while reads:  # what is done with is let go at once
-                row, window, read = reads.popleft()
-                data, known = read()
-                place = (row, *window.place.slices)
-                image[(*place, 0)] = data.reshape(window.place.shape)
-                labels[place] = known.reshape(window.place.shape)
-                if self.labelled_only and (known == IGNORE).all():
+                row, window, finish = reads.popleft()
+                finish()
+                if self.labelled_only and not _any_labelled(image[row], labels[row], fill):
                     doubtful[row] = window
                 else:
                     self._count(window.box)
@@ -95,10 +105,9 @@ class WindowSource:
             for row in labelled:
                 self._count(doubtful[row].box)
             waiting = sorted(doubtful.keys() - labelled)
-            image[waiting], labels[waiting] = np.nan, IGNORE
             for row in waiting:
                 attempts[row] += 1
-        return {"image": image, "labels": labels}
+        return {"image": image[..., None], "labels": labels}
 
     @property
     def bytes_used(self) -> int:
@@ -165,6 +174,42 @@ class WindowSource:
 
         return finish
 
+    def _start_decoded(self, box: Box, image: np.ndarray, labels: np.ndarray) -> Callable[[], None]:
+        """Begin to read a box; calling what is returned waits, and puts amplitudes and labels where they belong."""
+        if not box.size:
+            return lambda: None
+        read = self._start(box)
+
+        def finish() -> None:
+            image[...], labels[...] = read()
+
+        return finish
+
+    def _start_stored(self, box: Box, image: np.ndarray, labels: np.ndarray, fill: Any) -> Callable[[], None]:
+        """Begin to read a box, as it is stored, to where it belongs; calling what is returned waits for it."""
+        if not box.size:
+            return lambda: None
+        volume, known = self.volume, None
+        reads = [volume.start_read_into(volume.nearest_copy(AMPLITUDE, box), box, image)]
+        if self.labels is None:
+            labels[...] = IGNORE
+        elif volume.arrays[LABELS_PREFIX + self.labels].dtype == np.uint8:
+            reads.append(volume.start_read_into(volume.nearest_copy(LABELS_PREFIX + self.labels, box), box, labels))
+        else:
+            known = volume.start_labels(self.labels, box)
+        live = volume.start_live(box)
+
+        def finish() -> None:
+            for wait in reads:
+                wait()
+            if known is not None:
+                labels[...] = known()
+            traces = live()
+            if not traces.all():
+                image[~traces], labels[~traces] = fill, IGNORE
+
+        return finish
+
     def _count(self, box: Box) -> None:
         names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
         size = box.size * sum(self.volume.arrays[name].dtype.itemsize for name in names)
@@ -186,7 +231,7 @@ class _Window:
 
     def __init__(self, draw: Draw, window: Shape, part: Box) -> None:
         self.draw = draw
-        across = thin = 0
+        across = thin = 0  # the axis with a side of 1 of the draw, and that of the window
         if draw.box.shape != window:
             across, thin = draw.box.shape.index(1), window.index(1)
         inner = draw.inner.relative_to(draw.box.start)
@@ -194,6 +239,32 @@ class _Window:
         self.place = laid.relative_to(part.start) if laid.size else Box.whole((0,) * len(window))
         start = map(sum, zip(_moved(laid.start, thin, across), draw.box.start, strict=True))
         self.box = Box(tuple(start), _moved(laid.shape, thin, across))
+        self._turned = thin, across
+
+    def views(self, *arrays: np.ndarray) -> Iterator[np.ndarray]:
+        """What the box holds of arrays (*part), with the axes of the volume."""
+        return (np.moveaxis(array[self.place.slices], *self._turned) for array in arrays)
+
+
+def _empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
+    """An array to be filled, at an address that suits the device."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def _any_labelled(image: np.ndarray, labels: np.ndarray, fill: Any) -> bool:
+    """Whether a sample is labelled that has data; nearly always the first few tell."""
+    image, labels = image.reshape(-1), labels.reshape(-1)
+    for first in range(0, labels.size, _PIECE):
+        piece = slice(first, first + _PIECE)
+        known = labels[piece] != IGNORE
+        if known.any():
+            valid = np.isfinite(image[piece]) if image.dtype.kind == "f" else image[piece] != fill
+            if (known & valid).any():
+                return True
+    return False
 
 
 def _moved(sides: Shape, source: int, target: int) -> Shape:

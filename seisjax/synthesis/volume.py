@@ -124,6 +124,11 @@ class SyntheticVolume(Volume):
 
         return finish
 
+    def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
+        """As `Volume.start_read_into`; blocks are made when the samples are asked for."""
+        reading = self.start_read(name, box)
+        return lambda: np.copyto(out, reading())
+
     def _block(self, part: Box) -> Box:
         """The block that holds a part of an array, which may lie over the traces alone."""
         sides = self.arrays[AMPLITUDE].chunk

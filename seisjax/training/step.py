@@ -2,6 +2,7 @@
 
 A batch is {"image": (B, *window, 1) float32 in the data's units, NaN where there is no data,
 "labels": (B, *window) uint8, classes or soft (see losses.py), IGNORE where nothing is known}; B is the global batch.
+Those that the train step and `prepare` are given may also be as they are stored; see `decode`.
 """
 
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from seisjax import metrics
-from seisjax.conventions import DROPOUT
+from seisjax.conventions import DROPOUT, IGNORE
 from seisjax.losses import DeepSupervision, Loss, Scalars
 from seisjax.normalization import Normalization
 from seisjax.training.state import State, add_to_average, add_totals
+from seisjax.volumes import Coding
 
 Batch = dict[str, jax.Array]
 # (normalised images, labels, valid, places in the stream) -> (images, labels), changed at random
@@ -36,6 +38,7 @@ class Network:
     vertical_position: whether the network is also told where along the window's last axis a sample lies, from -1 to 1
     (after CoordConv, Liu et al. 2018, arXiv 1807.03247): where windows are whole traces, depth is half the answer.
     split: where devices share out windows, the layout of activations (B, *sides longer than 1, features) on them.
+    coding: of whole numbers in batches that are given as they are stored.
     """
 
     graphdef: nnx.GraphDef
@@ -43,6 +46,7 @@ class Network:
     normalization: Normalization
     vertical_position: bool = False
     split: NamedSharding | None = None
+    coding: Coding = Coding()
 
     def inputs(self, images: jax.Array) -> jax.Array:
         """Normalised images of the same shape; 0 where there is no data."""
@@ -194,10 +198,25 @@ def make_prepare(network: Network, augment: Augmentation) -> Callable[[Batch, ja
     """The function (batch, step) -> what the network is given at that step: normalised, augmented images and labels."""
 
     def prepare(batch: Batch, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        valid = jnp.isfinite(batch["image"])
-        return augment(network.inputs(batch["image"]), batch["labels"], valid, _indices(batch, step))
+        images, labels, valid = decode(batch, network.coding)
+        return augment(network.inputs(images), labels, valid, _indices(batch, step))
 
     return prepare
+
+
+def decode(batch: Batch, coding: Coding) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Images, labels and `isfinite` of the images of a batch whose samples may be as they are stored.
+
+    Whole numbers become float32 amplitudes, NaN where there is no data; floats are amplitudes. Labels where there is no
+    data become IGNORE.
+    """
+    stored = batch["image"]
+    images, valid = stored.astype(jnp.float32), jnp.isfinite(stored)
+    if jnp.issubdtype(stored.dtype, jnp.integer):
+        for number in coding.missing:
+            valid &= images != np.float32(number)
+        images = jnp.where(valid, images * np.float32(coding.scale) + np.float32(coding.offset), jnp.nan)
+    return images, jnp.where(valid[..., 0], batch["labels"], IGNORE), valid
 
 
 def _indices(batch: Batch, step: jax.Array) -> jax.Array:

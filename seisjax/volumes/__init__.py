@@ -1,5 +1,6 @@
 """Volumes on disk: sharded Zarr v3 groups with named axes, units, a trace mask, statistics and label indices."""
 
+from seisjax.volumes.coding import Coding
 from seisjax.volumes.creating import create_volume
 from seisjax.volumes.label_index import LabelIndex
 from seisjax.volumes.metadata import ArrayInfo
@@ -12,6 +13,7 @@ from seisjax.volumes.volume import Pending, Volume
 __all__ = [
     "ArrayInfo",
     "ArrayStatistics",
+    "Coding",
     "LabelIndex",
     "Pending",
     "StreamingStatistics",

@@ -6,12 +6,14 @@ Multirate Digital Signal Processing, 1983). Whatever is asked for, a sample has 
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
+from seisjax.volumes.coding import Coding
 from seisjax.volumes.label_index import LabelIndex, as_classes, count_labels
 from seisjax.volumes.volume import Pending, Volume
 
@@ -137,6 +139,16 @@ class ResampledVolume(Volume):
             reading = self._source.start_read(name, old)
             return lambda: reading().take(nearest, axis=-1)
         return self._source.start_read(name, box)
+
+    def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
+        """Begin to read into `out` and return at once; amplitudes are float32."""
+        reading = self.start_read(name, box)
+        return lambda: np.copyto(out, reading())
+
+    @property
+    def coding(self) -> Coding:
+        """Resampled samples are amplitudes."""
+        return Coding()
 
     def _nearest(self, box: Box) -> tuple[Box, np.ndarray]:
         """The old samples around those of a box inside the volume, and the nearest of them to each of its own."""

@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
 import tensorstore as ts
 from tqdm import tqdm
 
@@ -48,7 +48,9 @@ def is_passing(error: BaseException) -> bool:
     return text.startswith(_PASSING) or (number is not None and int(number[1]) in _PASSING_NUMBERS)
 
 
-def samples_of(what: str, reading: ts.Future, again: Callable[[], ts.Future]) -> np.ndarray:
+def samples_of(
+    what: str, reading: ts.Future | ts.WriteFutures, again: Callable[[], ts.Future | ts.WriteFutures]
+) -> Any:
     """The result of `reading`, begun by `again()`; where it fails for a passing reason, of another try.
 
     Tries come 1, 2, 4, ... 30 seconds after one another, as long as `set_retry_minutes` says, each with a line on

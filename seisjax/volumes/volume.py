@@ -26,6 +26,7 @@ from seisjax.conventions import (
 from seisjax.errors import UserError, nearest
 from seisjax.geometry import Axis, Box, Shape, round_up, tiles
 from seisjax.volumes import metadata as zarr
+from seisjax.volumes.coding import Coding
 from seisjax.volumes.encoded import start_fetch
 from seisjax.volumes.label_index import LabelCounter, LabelIndex, as_classes, count_labels
 from seisjax.volumes.metadata import ArrayInfo
@@ -127,6 +128,11 @@ class Volume:
         return ArrayStatistics.from_attributes(self.arrays[AMPLITUDE].attributes) if AMPLITUDE in self.arrays else None
 
     @property
+    def coding(self) -> Coding:
+        """What the stored numbers of the amplitude stand for."""
+        return Coding.of(self._info(AMPLITUDE).attributes)
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits over axes, amplitude type and statistics; labels and predictions do not enter."""
         digest = hashlib.sha256()
@@ -195,6 +201,20 @@ class Volume:
             reading = begin()
         return lambda: samples_of(self._where(name), reading, begin)
 
+    def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
+        """As `start_read`, but the samples are put into `out`, of the box's shape; calling what is returned waits."""
+        info = self._info(name)
+        if not Box.whole(info.shape).contains(box):
+            raise ValueError(f"{box} reaches past {name} {info.shape}")
+        target = ts.array(out, copy=False, write=True)
+
+        def begin() -> ts.WriteFutures:
+            return target.write(self._handle(name)[box.slices])
+
+        with storage_errors(self._where(name), READ_REMEDY):
+            reading = begin()
+        return lambda: samples_of(self._where(name), reading, begin)
+
     def start_fetch(self, name: str, box: Box) -> Callable[[], int]:
         """Begin to fetch an array's chunks over `box`, which lies inside it, and return at once.
 
@@ -207,7 +227,7 @@ class Volume:
 
     def read_scaled(self, name: str, box: Box) -> np.ndarray:
         """What the samples of an array in `box` stand for, float32, NaN where missing; see `read_amplitude`."""
-        return _decode(self.read(name, box), self._info(name).attributes)
+        return Coding.of(self._info(name).attributes).amplitudes(self.read(name, box))
 
     def read_padded(self, name: str, box: Box, fill: Any) -> np.ndarray:
         """The samples of an array in `box`; `fill` where it reaches past the array."""
@@ -242,10 +262,10 @@ class Volume:
         Where the array has copies in other chunks, the one is read whose chunks over `box` hold the fewest samples.
         """
         reading = self._start_padded(self.nearest_copy(AMPLITUDE, box), box, np.nan, np.float32)
-        live, attributes = self._start_live(box), self._info(AMPLITUDE).attributes
+        live, coding = self.start_live(box), self.coding
 
         def finish() -> np.ndarray:
-            values = _decode(reading(), attributes)
+            values = coding.amplitudes(reading())
             values[~live()] = np.nan
             return values
 
@@ -263,7 +283,7 @@ class Volume:
         array = self._label_array(name)
         dtype = np.uint8 if self._info(array).dtype == np.uint8 else np.int64  # one that holds IGNORE
         reading = self._start_padded(self.nearest_copy(array, box), box, IGNORE, dtype)
-        live = self._start_live(box)
+        live = self.start_live(box)
 
         def finish() -> np.ndarray:
             labels = as_classes(reading())
@@ -331,8 +351,8 @@ class Volume:
 
         return min([name, *self._copies(name)], key=covered)
 
-    def _start_live(self, box: Box) -> Pending:
-        """Traces of `box` that hold data, a boolean array over the axes above the vertical."""
+    def start_live(self, box: Box) -> Pending:
+        """Begin to read which traces of `box` hold data: a boolean array over the axes above the vertical."""
         traces = Box(box.start[:-1], box.shape[:-1])
         if TRACE_MASK not in self.arrays:
             return lambda: np.ones(traces.shape, bool)
@@ -614,21 +634,6 @@ def _check_whole_shards(info: ArrayInfo, box: Box) -> None:
     )
     if not whole:
         raise ValueError(f"{info.name}: {box} is not made of whole shards {info.shard} of the array {info.shape}")
-
-
-def _decode(values: np.ndarray, attributes: Mapping[str, Any]) -> np.ndarray:
-    """float32 amplitudes from stored samples: NaN where missing or not finite, then scale and offset."""
-    with np.errstate(over="ignore"):  # float64 past float32 counts as Inf
-        values = values.astype(np.float32, copy=False)
-    values[np.isinf(values)] = np.nan
-    for missing in np.atleast_1d(attributes.get("missing_value", [])):
-        values[values == np.float32(missing)] = np.nan
-    scale, offset = (np.float32(attributes.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0)))
-    if scale != 1:
-        values *= scale
-    if offset != 0:
-        values += offset
-    return values
 
 
 def _is_of_labels(name: str) -> bool:

@@ -147,7 +147,7 @@ class Recorder:
 
     def __init__(self, volume, seen: np.ndarray) -> None:
         self._volume, self._seen = volume, seen
-        self.arrays = volume.arrays
+        self.arrays, self.coding = volume.arrays, volume.coding
 
     def start_amplitude(self, box: Box):
         self._seen[box.slices] = True
