@@ -215,7 +215,7 @@ def decode(batch: Batch, coding: Coding) -> tuple[jax.Array, jax.Array, jax.Arra
     if jnp.issubdtype(stored.dtype, jnp.integer):
         for number in coding.missing:
             valid &= images != np.float32(number)
-        images = jnp.where(valid, images * np.float32(coding.scale) + np.float32(coding.offset), jnp.nan)
+        images = jnp.where(valid, images * np.float32(coding.scale), jnp.nan)
     return images, jnp.where(valid[..., 0], batch["labels"], IGNORE), valid
 
 
