@@ -9,6 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from seisjax.geometry import Box
+from seisjax.synthetic.fault_parameters import FaultedVolume, Faults, Layers
 from seisjax.volumes import open_volume
 
 
@@ -161,3 +162,66 @@ def test_prediction_measures_a_volume_of_links(benchmark_module, tmp_path, monke
     row = {"network": "sections", "window": window, "load_average": 0.0}
     measured = {"memory": [memory], "fetched": [fetched], "speed": [speed], "plan": [plan]}
     assert len(module.report({"rows": [row | measured]}).splitlines()) == 5
+
+
+@pytest.fixture
+def faults_benchmark(benchmark_module):
+    return benchmark_module("faults")
+
+
+def _cube(module, fault, slip=None):
+    fault = np.array(fault, bool)[None, None]
+    return module.Cube(np.zeros(fault.shape, np.float32), fault, np.zeros(fault.shape) if slip is None else slip)
+
+
+def test_faults_are_scored_as_by_hand(faults_benchmark):
+    cube, score = _cube(faults_benchmark, [1, 0, 0, 0, 1, 0]), np.array([[[0.9, 0.2, 0.8, 0.1, 0.5, 0.0]]])
+    row = faults_benchmark.score_row([score], [cube], 0, 0.5)  # calls samples 0, 2 and 4
+    assert row["precision"] == pytest.approx(2 / 3)
+    assert row["recall"] == 1
+    assert row["f1"] == pytest.approx(0.8)
+    assert row["iou"] == pytest.approx(2 / 3)
+    row = faults_benchmark.score_row([score], [cube], 0, 0.85)  # calls sample 0
+    assert (row["precision"], row["recall"]) == (1, 0.5)
+    assert row["best_f1"] == pytest.approx(0.8)
+    assert 0.2 < row["best_threshold"] <= 0.5
+
+
+def test_a_call_beside_a_fault_is_right_within_a_sample(faults_benchmark):
+    cube, score = _cube(faults_benchmark, [0, 1, 0, 0, 0, 0]), np.array([[[0.9, 0.0, 0.0, 0.0, 0.9, 0.0]]])
+    assert faults_benchmark.score_row([score], [cube], 0, 0.5)["f1"] == 0
+    row = faults_benchmark.score_row([score], [cube], 1, 0.5)
+    assert (row["precision"], row["recall"]) == (0.5, 1)
+    assert row["f1"] == pytest.approx(2 / 3)
+
+
+def test_scores_of_cubes_add_up(faults_benchmark):
+    cubes = [_cube(faults_benchmark, [1, 1, 0, 0]), _cube(faults_benchmark, [0, 0, 0, 1])]
+    scores = [np.array([[[0.9, 0.1, 0.9, 0.0]]]), np.array([[[0.0, 0.9, 0.0, 0.9]]])]
+    row = faults_benchmark.score_row(scores, cubes, 0, 0.5)  # 4 calls, 2 of them right, of 3 samples
+    assert (row["precision"], row["recall"]) == (0.5, pytest.approx(2 / 3))
+
+
+def test_recall_is_counted_by_the_slip_of_each_sample(faults_benchmark):
+    slip = np.array([[[1.5, 1.9, 0.0, 5.0, 20.0, 30.0]]])
+    cube = _cube(faults_benchmark, [1, 1, 0, 1, 1, 1], slip)
+    score = np.array([[[0.9, 0.1, 0.9, 0.9, 0.2, 0.9]]])
+    recall = faults_benchmark.recall_by_slip([score], [cube], 0, 0.5)
+    assert faults_benchmark.SLIP_EDGES == (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)
+    assert recall == [0.5, None, None, 1.0, None, None, None, 0.5]
+
+
+@pytest.mark.quick_compiler
+def test_cubes_of_a_row_have_its_slip_and_only_their_noise_differs(faults_benchmark):
+    small = FaultedVolume((24, 20, 40), faults=Faults(count=(2, 2)), layers=Layers(horizons=2))
+    (cube,) = faults_benchmark.make_cubes(faults_benchmark.condition(small, "slip", 8.0), 0, 1)
+    assert cube.fault.any()
+    np.testing.assert_array_equal(cube.slip[cube.fault], 8)
+    noisy, quiet = (
+        next(faults_benchmark.make_cubes(faults_benchmark.condition(small, "noise", snr), 0, 1)) for snr in (0.5, 8.0)
+    )
+    np.testing.assert_array_equal(noisy.slip, quiet.slip)
+    assert np.corrcoef(noisy.amplitude.ravel(), quiet.amplitude.ravel())[0, 1] < 0.7
+    threshold, f1 = faults_benchmark.tune(lambda amplitude: quiet.fault * 0.7, [quiet])
+    assert f1 == 1
+    assert 0 < threshold <= 0.7
