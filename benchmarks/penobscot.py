@@ -7,14 +7,13 @@ FOLDER holds amplitude.segy and facies.segy (Baroni et al. 2020, Zenodo 3924682)
 """
 
 import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
 import numpy as np
 import segyio
 from absl import app, flags
+from launching import LAUNCH, launch
 
 from seisjax.files import write_json
 from seisjax.geometry import Axis, parse_region
@@ -27,7 +26,6 @@ MINUTES = flags.DEFINE_float("max_minutes", 40.0, "limit of each training")
 IMAGES = flags.DEFINE_string("images", "docs/images", "folder for the figures")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 
-LAUNCH = Path(__file__).resolve().parent.parent / "launch"
 SPLITS = ("inline", "crossline")
 SECTIONS = {"inline": "inline:1087", "crossline": "crossline:1372"}
 PREDICTED = "crossline"  # the split whose network predicts the survey
@@ -61,15 +59,6 @@ def main(argv: list[str]) -> None:
         draw_section(path, open_volume(survey), open_volume(prediction), region, title)
     if OUTPUT.value:
         write_json(Path(OUTPUT.value), scores)
-
-
-def launch(name: str, *arguments: str, **named: object) -> None:
-    """Run a command; end with its status where it fails."""
-    command = [sys.executable, str(LAUNCH / f"{name}.py"), *arguments, *(f"--{k}={v}" for k, v in named.items())]
-    print("$", *command, flush=True)
-    status = subprocess.run(command, check=False).returncode
-    if status:
-        sys.exit(status)
 
 
 def make_survey(data: Path, survey: Path) -> None:

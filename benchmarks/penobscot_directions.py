@@ -19,9 +19,10 @@ import jax
 import numpy as np
 import segyio
 from absl import app
+from launching import LAUNCH, launch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from penobscot import DATA, IMAGES, LAUNCH, MINUTES, OUTPUT, WORK, check_headers, draw_section, launch, make_survey
+from penobscot import DATA, IMAGES, MINUTES, OUTPUT, WORK, check_headers, draw_section, make_survey
 
 from seisjax.baselines import make_baselines
 from seisjax.commands.scoring import rounded

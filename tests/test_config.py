@@ -4,12 +4,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flax import nnx
 
 from seisjax.config import Data, Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.config_flags import load_config
 from seisjax.errors import UserError
+from seisjax.geometry import Axis, parse_regions
 from seisjax.models.initialize import parameter_count
 from seisjax.models.unet import UNet
 
@@ -42,6 +44,21 @@ def test_configs_of_panels_state_parameters_memory_and_score(name: str) -> None:
     assert f"{parameter_count(nnx.state(network, nnx.Param)):,} parameters" in docstring
     assert "GiB" in docstring
     assert re.search(r"Expect .*IoU.* of (about )?0\.\d", docstring)
+
+
+def test_few_lines_and_all_others_are_the_survey(repository: Path) -> None:
+    axes = [Axis("inline", np.arange(256)), Axis("crossline", np.arange(256)), Axis("time", np.arange(256))]
+    for count in range(1, 9):
+        data = load_config(f"{repository}/configs/few_lines.py:{count}").data
+        train, test = parse_regions(data.train, axes), parse_regions(data.test, axes)
+        assert len(train) == count
+        lines = sorted(i for box in (*train, *test) for i in range(box.start[0], box.stop[0]))
+        assert lines == list(range(256))
+        farthest = max(min(abs(i - box.start[0]) for box in train) for i in lines)
+        assert farthest == -(-256 // count) // 2  # no line is farther from a label than it must be
+    for arg in ("0", "9", "four"):
+        with pytest.raises(UserError, match=f"few_lines.py:{arg}: give the number of labelled lines, 1 to 8"):
+            load_config(f"{repository}/configs/few_lines.py:{arg}")
 
 
 def test_a_tree_survives_json() -> None:
@@ -102,6 +119,10 @@ def test_from_dict_fills_in_and_refuses() -> None:
         ("optimizer.average", 1.0),
         ("optimizer.learning_rate", 0.0),
         ("optimizer.accumulation", 3),
+        ("optimizer.encoder_rate", -1.0),
+        ("train.init_part", "decoder"),
+        ("train.init_part", "encoder"),  # of nothing
+        ("train.init_checkpoint", "last"),
         ("train.num_steps", 0),
         ("mesh.data", 0),
     ],
@@ -122,11 +143,22 @@ def test_class_weights_are_given_once() -> None:
         validate(experiment)
 
 
+def test_a_part_must_learn() -> None:
+    experiment = sound()
+    experiment.optimizer.encoder_rate = experiment.optimizer.decoder_rate = experiment.optimizer.head_rate = 0.0
+    with pytest.raises(UserError, match="config.optimizer.head_rate=0: all parts are frozen"):
+        validate(experiment)
+
+
 def test_what_may_change_on_resume() -> None:
     before, now = sound(), sound()
     now.train.num_steps, now.train.max_minutes, now.train.log_every = 7, 1.0, 3
     now.mesh.data, now.data.num_threads = 2, 8
     check_resumable(before, now)
+    now.train.init_from = "runs/other"
+    with pytest.raises(UserError, match=r"train.init_from \(was '', now 'runs/other'\)"):
+        check_resumable(before, now)
+    now.train.init_from = ""
     now.data.batch_size, now.optimizer.learning_rate = 3, 0.1
     with pytest.raises(UserError, match=r"data.batch_size \(was 8, now 3\), optimizer.learning_rate") as caught:
         check_resumable(before, now)

@@ -105,14 +105,21 @@ def test_evaluation_has_the_contracts_keys_and_exact_counts(config: Experiment, 
         assert len(result[f"{name}_per_class"]) == 3
         assert f"mean_{name}" in result
     assert {"loss", "accuracy", "num_windows"} <= result.keys()
-    assert set(result["baselines"]) == {"majority_class", "depth_mode", "nearest_labelled_line", "interpolated_horizons"}
+    assert set(result["baselines"]) == {
+        "majority_class",
+        "depth_mode",
+        "nearest_labelled_line",
+        "interpolated_horizons",
+    }
     # 12 inlines, 8 crosslines (half a window), 36 samples: each labelled sample counts once.
     assert result["num_windows"] == 12
     for scores in (result, *result["baselines"].values()):
         assert np.sum(scores["confusion_matrix"]) == 12 * 8 * 36
         bins = scores["by_distance"]
         assert np.sum([bin["confusion_matrix"] for bin in bins], axis=0).tolist() == scores["confusion_matrix"]
-        assert all(0 < bin["to"] for bin in bins)
+        # The training part ends at crossline 319: 13 to 16 lines, and 17 to 20.
+        assert [(bin["above"], bin["to"], bin["samples"]) for bin in bins] == [(8, 16, 1728), (16, 32, 1728)]
+    assert (tmp_path / "run" / "figures" / "test_by_distance.png").stat().st_size > 10_000
 
 
 def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path):
