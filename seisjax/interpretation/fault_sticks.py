@@ -14,7 +14,9 @@ from seisjax.geometry import Box
 from seisjax.interpretation.text import Points
 
 _LONGEST = 16.0  # samples of a triangle's side: what is searched around it is small
-_TOLERANCE = 0.5  # samples that a stick may lie from the samples' middle
+_ROUNDING = 1e-9
+_BATCH = 64  # triangles worked on at a time
+_TOLERANCE = 1.0  # samples from a stick to the points that it leaves out; they are uncertain by half a sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +121,9 @@ class Surface:
         """width: of the band around the surface, in samples."""
         self.reach = width / 2
         self.triangles = np.concatenate([triangles_of(fault) for fault in faults])
+        a, b, c = np.moveaxis(self.triangles, 1, 0)
+        normals = np.cross(b - a, c - a)
+        self._normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), _ROUNDING)
         self._low = np.ceil(self.triangles.min(axis=1) - self.reach).astype(np.int64)
         self._high = np.floor(self.triangles.max(axis=1) + self.reach).astype(np.int64)
 
@@ -127,37 +132,52 @@ class Surface:
         found = np.zeros(box.shape, bool)
         start, stop = np.array(box.start), np.array(box.stop)
         touched = ((self._low < stop) & (self._high >= start)).all(axis=1)
-        for i in np.flatnonzero(touched):
-            low, high = np.maximum(self._low[i], start), np.minimum(self._high[i] + 1, stop)
-            part = Box.between(low.tolist(), high.tolist())
-            places = np.indices(part.shape).reshape(3, -1).T + np.array(part.start)
-            close = distance_to_triangle(places, self.triangles[i]) <= self.reach
-            found[part.relative_to(box.start).slices] |= close.reshape(part.shape)
+        chosen = np.flatnonzero(touched)
+        for first in range(0, len(chosen), _BATCH):
+            rows, places = self._near_planes(chosen[first : first + _BATCH], start, stop)
+            close = distances(places, self.triangles[rows]) <= self.reach
+            found[tuple((places[close] - start).T)] = True
         return found
 
+    def _near_planes(self, batch: np.ndarray, start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pairs of a triangle and a sample (pair, 3) of the box [start, stop) that lies near its plane and its box."""
+        low, high = np.maximum(self._low[batch], start), np.minimum(self._high[batch] + 1, stop)
+        normals, shape = self._normals[batch], (len(batch), 1, 1, 1)
+        height = -(self.triangles[batch, 0] * normals).sum(axis=1).reshape(shape)
+        for axis, sides in enumerate(np.ix_(*map(np.arange, (high - low).max(axis=0)))):
+            height = height + (low[:, axis].reshape(shape) + sides) * normals[:, axis].reshape(shape)
+        pairs = np.argwhere(np.abs(height) <= self.reach + _ROUNDING)
+        row, places = pairs[:, 0], low[pairs[:, 0]] + pairs[:, 1:]
+        inside = (places < high[row]).all(axis=1)
+        return batch[row[inside]], places[inside]
 
-def distance_to_triangle(places: np.ndarray, triangle: np.ndarray) -> np.ndarray:
-    """Distance (place,) of places (place, 3) from a triangle (corner, 3), which may be a mere segment."""
-    edges = np.roll(triangle, -1, axis=0) - triangle
+
+def distances(places: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Distance (place,) of each place (place, 3) from a triangle of its own (place, corner, 3), or a mere segment."""
+    edges = np.roll(triangles, -1, axis=1) - triangles
+    normals = np.cross(edges[:, 0], edges[:, 1])
+    area = np.linalg.norm(normals, axis=1)
     best = np.full(len(places), np.inf)
-    normal = np.cross(edges[0], edges[1])
-    over = np.full(len(places), bool(normal @ normal > 1e-12))  # whether a place lies right above the triangle
-    for corner, edge in zip(triangle, edges, strict=True):
+    over = area > 1e-6  # whether a place lies right above the triangle
+    for corner, edge in zip(np.moveaxis(triangles, 1, 0), np.moveaxis(edges, 1, 0), strict=True):
         away = places - corner
-        share = np.clip(away @ edge / max(edge @ edge, 1e-30), 0, 1)
+        share = np.clip(_dot(away, edge) / np.maximum(_dot(edge, edge), 1e-30), 0, 1)
         np.minimum(best, np.linalg.norm(away - share[:, None] * edge, axis=1), out=best)
-        over &= away @ np.cross(normal, edge) >= 0
-    if over.any():
-        best[over] = np.abs((places[over] - triangle[0]) @ normal) / np.linalg.norm(normal)
+        over &= _dot(away, np.cross(normals, edge)) >= 0
+    best[over] = np.abs(_dot(places[over] - triangles[over, 0], normals[over])) / area[over]
     return best
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", a, b)
 
 
 def sticks_through(across: np.ndarray, sample: np.ndarray) -> list[np.ndarray]:
     """Sticks, (point, 2) each, through the samples of an object on one section: from the top down, or across it.
 
     across, sample: (n,) whole numbers. Each connected piece (corners too) gives a stick: the middle of its samples in
-    every row, or in every trace where it is longer across than down, and of those points the fewest that keep within
-    half a sample of all (Douglas & Peucker 1973). Pieces of a single row give none.
+    every row, or in every trace where it is longer across than down, and of those points the few that keep within a
+    sample of all (Douglas & Peucker 1973). Pieces of a single row give none.
     """
     origin = np.array([across.min(), sample.min()])
     mask = np.zeros((int(np.ptp(across)) + 1, int(np.ptp(sample)) + 1), bool)

@@ -27,7 +27,7 @@ _LINE = r"\s*[:=-]*\s*([^\s:=-]\S*)\s+"
 _XYZ = r"(\S+)\s+(\S+)\s+(\S+)"
 _CHARISMA = {
     "horizon": re.compile(rf"INLINE{_LINE}(?:XLINE|CROSSLINE){_LINE}{_XYZ}(?:\s.*)?", re.I),
-    "fault": re.compile(rf"INLINE{_LINE}(?:(?:XLINE|CROSSLINE){_LINE}|(\S+)\s+){_XYZ}\s+(\S.*?)\s+(\d+)", re.I),
+    "fault": re.compile(rf"INLINE{_LINE}(?:(?:XLINE|CROSSLINE){_LINE}|(?!X|C)(\S+)\s+){_XYZ}\s+(\S.*?)\s+(\d+)", re.I),
 }
 _FORMS = {
     "horizon": "INLINE : 1001 XLINE : 2001 x y z (Charisma 3D interpretation lines)",
