@@ -1,6 +1,7 @@
 """The benchmarks run, tiny."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import grain  # noqa: F401  # its flags, which are defined as it is imported, are to stay
 import numpy as np
@@ -225,3 +226,19 @@ def test_cubes_of_a_row_have_its_slip_and_only_their_noise_differs(faults_benchm
     threshold, f1 = faults_benchmark.tune(lambda amplitude: quiet.fault * 0.7, [quiet])
     assert f1 == 1
     assert 0 < threshold <= 0.7
+
+
+def test_faults_field_puts_windows_together(benchmark_module):
+    module = benchmark_module("faults_field")
+
+    def forward(images):  # a network whose probability is the amplitude
+        return np.concatenate([1 - images, images], axis=-1)
+
+    network = SimpleNamespace(
+        survey=SimpleNamespace(window=(1, 8, 8, 8), padded=(1, 8, 8, 8)),
+        config=SimpleNamespace(data=SimpleNamespace(batch_size=1)),
+        forwards=lambda: [forward],
+    )
+    for shape in ((20, 1, 13), (8, 8, 8), (3, 9, 30)):
+        amplitude = np.random.default_rng(0).uniform(size=shape).astype(np.float32)
+        np.testing.assert_allclose(module.predict(network, amplitude), amplitude, atol=1e-6)
