@@ -4,7 +4,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
 from seisjax.data.draws import Draw, Sampler
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Shape
-from seisjax.volumes import Volume
+from seisjax.volumes import Pending, Volume
 
 MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelled
 
@@ -21,6 +21,7 @@ Batch = dict[str, np.ndarray]
 Samples = Callable[[], tuple[np.ndarray, np.ndarray]]  # amplitudes and labels under way
 _ALIGNMENT = 64  # bytes: arrays that begin at a multiple are taken over by the host's device without a copy
 _PIECE = 2**15  # samples looked at together in the search for a labelled one
+_TRACES_KEPT = 2**22  # traces of which it is kept in memory whether they hold data
 
 
 class WindowSource:
@@ -80,7 +81,7 @@ class WindowSource:
         fill = self.volume.coding.fill(dtype) if as_stored else None
         start = self._start_decoded if fill is None else partial(self._start_stored, fill=fill)
         dtype, fill = (np.dtype(np.float32), np.nan) if fill is None else (dtype, fill)
-        image, labels = (_empty((len(indices), *part.shape), kind) for kind in (dtype, np.dtype(np.uint8)))
+        image, labels = _empty((len(indices), *part.shape), dtype), self._empty_labels((len(indices), *part.shape))
         attempts = [0] * len(indices)
         waiting = list(range(len(indices)))
         while waiting:
@@ -90,7 +91,9 @@ class WindowSource:
                 draw, attempts[row] = self._draw(indices[row], attempts[row])
                 window = None if draw is None else _Window(draw, self.sampler.window, part)
                 if window is None or window.place.shape != part.shape:
-                    image[row], labels[row] = fill, IGNORE
+                    image[row] = fill
+                    if self.labels is not None:
+                        labels[row] = IGNORE
                 if window is not None:
                     reads.append((row, window, start(window.box, *window.views(image[row], labels[row]))))
             doubtful: dict[int, _Window] = {}
@@ -181,7 +184,9 @@ class WindowSource:
         read = self._start(box)
 
         def finish() -> None:
-            image[...], labels[...] = read()
+            image[...], known = read()
+            if self.labels is not None:
+                labels[...] = known
 
         return finish
 
@@ -189,15 +194,13 @@ class WindowSource:
         """Begin to read a box, as it is stored, to where it belongs; calling what is returned waits for it."""
         if not box.size:
             return lambda: None
-        volume, known = self.volume, None
+        volume, known, name = self.volume, None, LABELS_PREFIX + (self.labels or "")
         reads = [volume.start_read_into(volume.nearest_copy(AMPLITUDE, box), box, image)]
-        if self.labels is None:
-            labels[...] = IGNORE
-        elif volume.arrays[LABELS_PREFIX + self.labels].dtype == np.uint8:
-            reads.append(volume.start_read_into(volume.nearest_copy(LABELS_PREFIX + self.labels, box), box, labels))
-        else:
+        if self.labels is not None and volume.arrays[name].dtype == np.uint8:
+            reads.append(volume.start_read_into(volume.nearest_copy(name, box), box, labels))
+        elif self.labels is not None:
             known = volume.start_labels(self.labels, box)
-        live = volume.start_live(box)
+        live = self._start_live(box)
 
         def finish() -> None:
             for wait in reads:
@@ -206,9 +209,26 @@ class WindowSource:
                 labels[...] = known()
             traces = live()
             if not traces.all():
-                image[~traces], labels[~traces] = fill, IGNORE
+                image[~traces] = fill
+                if self.labels is not None:
+                    labels[~traces] = IGNORE
 
         return finish
+
+    def _empty_labels(self, shape: Shape) -> np.ndarray:
+        """Labels to be filled in; without any, always the same array of IGNORE, which cannot be written to."""
+        return _ignored(shape) if self.labels is None else _empty(shape, np.dtype(np.uint8))
+
+    def _start_live(self, box: Box) -> Pending:
+        """As `Volume.start_live`; of small volumes, the mask is read once."""
+        if math.prod(self.volume.shape[:-1]) > _TRACES_KEPT:
+            return self.volume.start_live(box)
+        traces = self._live[box.slices[:-1]]
+        return lambda: traces
+
+    @cached_property
+    def _live(self) -> np.ndarray:
+        return self.volume.start_live(Box.whole(self.volume.shape))()
 
     def _count(self, box: Box) -> None:
         names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
@@ -217,7 +237,7 @@ class WindowSource:
             self._bytes_used += size
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_live")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
@@ -252,6 +272,14 @@ def _empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     first = -memory.ctypes.data % _ALIGNMENT
     return memory[first : first + size].view(dtype).reshape(shape)
+
+
+@lru_cache(maxsize=1)
+def _ignored(shape: Shape) -> np.ndarray:
+    labels = _empty(shape, np.dtype(np.uint8))
+    labels[...] = IGNORE
+    labels.flags.writeable = False
+    return labels
 
 
 def _any_labelled(image: np.ndarray, labels: np.ndarray, fill: Any) -> bool:
