@@ -1,6 +1,7 @@
 """What a training batch takes on its way from storage to the device, stage by stage, beside the step that uses it."""
 
 import contextlib
+import functools
 import itertools
 import time
 from collections import deque
@@ -32,7 +33,7 @@ MEANING = {
     DRAW: "numbers of the windows",
     FETCH: "stored chunks, undecoded",
     DECODE: "the same windows by TensorStore alone",
-    READ: "and conversion, masks, batching",
+    READ: "and masks, batching",
     TRANSFER: "a batch from host to device",
     STREAM: "all of it, as in training",
     STEP: "the train step alone",
@@ -186,9 +187,10 @@ class _Stages:
 
     def _read_some(self, source: WindowSource) -> float:
         """Batches as the source makes them, one after the other, in this thread; counts bytes too."""
-        source.read(self._indices(READ))
+        read = functools.partial(source.read, as_stored=True)  # as the stream does
+        read(self._indices(READ))
         before, used, first = bytes_read(), source.bytes_used, self._next[READ]
-        seconds = seconds_each(lambda: source.read(self._indices(READ)), self._least, least_times=2)
+        seconds = seconds_each(lambda: read(self._indices(READ)), self._least, least_times=2)
         count = self._next[READ] - first
         self.fetched_a_batch = (bytes_read() - before) / count
         self.used_a_batch = (source.bytes_used - used) / count
