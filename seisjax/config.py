@@ -38,6 +38,13 @@ class Data:
     block_mebibytes: int = 128  # "blocks": room for the decoded chunks of the blocks open at once, MiB a process
     train_weights: tuple[float, ...] = ()  # share of the windows drawn from each region of data.train; empty: by size
     directions: tuple[str, ...] = ()  # axes that training sections are cut across, drawn alike; empty: as data.window
+    mixture_volumes: tuple[str, ...] = ()  # URLs of more volumes that training windows are drawn from, each normalised
+    # by its own statistics; axes, sampling interval, validation and test are those of data.volume
+    mixture_weights: tuple[float, ...] = ()  # share of the windows from data.volume, and of each of these; empty: alike
+    mixture_train: tuple[str, ...] = ()  # region (or several) of each that is trained on, "": all; empty: all of each
+    mixture_labels: tuple[str, ...] = ()  # name of the label array of each; empty: data.labels
+    mixture_labels_volumes: tuple[str, ...] = ()  # URL of the volume that holds the labels of each, "": its own; empty:
+    # their own
     overhang: float = 0.125  # share of a window's side (if longer than 1) that a uniform draw may reach past its region
     normalization: str = "training"  # centre and scale are those of the "training" part, each "window" or each "trace"
     robust: bool = False  # median and scaled median absolute deviation in place of mean and standard deviation
@@ -303,6 +310,7 @@ def validate(experiment: Experiment) -> None:
             f"config.data.cache_mebibytes={data.cache_mebibytes}: sampling by blocks reads chunks more than once below "
             f"twice config.data.block_mebibytes={data.block_mebibytes}; set it to {2 * data.block_mebibytes} or more"
         )
+    _validate_mixture(data)
     _validate_loss(experiment)
     if experiment.mesh.data == 0:
         raise UserError("config.mesh.data=0: must be at least 1, or -1 for all devices that are left")
@@ -318,6 +326,26 @@ def _validate_padding(window: tuple[int, ...], pad_to: tuple[int, ...], multiple
         raise UserError(
             f"config.data.pad_to={pad_to}: a side for each of config.data.window={window} is needed, 1 for 1, else a "
             f"multiple of 2^(model.levels-1) = {multiple} that is no shorter; set {sides} or more, or leave it out"
+        )
+
+
+def _validate_mixture(data: Data) -> None:
+    count, weights = len(data.mixture_volumes), data.mixture_weights
+    for name in ("train", "labels", "labels_volumes"):
+        values = getattr(data, f"mixture_{name}")
+        if values and len(values) != count:
+            raise UserError(
+                f"config.data.mixture_{name}={values}: give one for each of the {count} config.data.mixture_volumes"
+            )
+    if weights and (not count or len(weights) != count + 1 or min(weights) < 0 or not 0 < sum(weights) < math.inf):
+        raise UserError(
+            f"config.data.mixture_weights={weights}: give {count + 1} numbers of at least 0, not all 0: one for "
+            f"config.data.volume, then one for each of the {count} config.data.mixture_volumes"
+        )
+    if count and data.synthesis == "device":
+        raise UserError(
+            "config.data.synthesis='device': what is made on the device cannot be mixed with "
+            "config.data.mixture_volumes; set it to 'host'"
         )
 
 

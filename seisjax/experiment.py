@@ -1,8 +1,9 @@
 """From a config to what it describes, data and network: the only file that turns options into objects."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from absl import logging
 from jax.sharding import Mesh
 
 from seisjax import losses, sharding
@@ -20,10 +22,14 @@ from seisjax.conventions import INITIALISE, LABELS_PREFIX, SPACE
 from seisjax.data import (
     GeneratedBatches,
     GridWindows,
+    Member,
+    MixedSource,
+    Turns,
     WindowSource,
     check_labelled,
     check_window,
     class_counts,
+    make_member,
     make_sampler,
     resolve_splits,
     training_batches,
@@ -48,6 +54,7 @@ class Survey:
     """The data of an experiment: volume, splits as boxes, the window and its padded sides, class names.
 
     label_scale: labels are so many times the probability of class 1; 0: they are classes.
+    others: surveys that training windows are drawn from too.
     """
 
     volume: Volume
@@ -56,6 +63,7 @@ class Survey:
     padded: Shape
     class_names: list[str]
     label_scale: int = 0
+    others: tuple[Member, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,7 @@ class Fit:
     """What a run takes from its training part before the first step.
 
     Statistics of the amplitudes in the volume's units (`mad`: median absolute deviation), and the classes' weights.
+    others: centre and scale of the training part of each of the other surveys, in its own units.
     """
 
     mean: float
@@ -70,6 +79,7 @@ class Fit:
     median: float = 0.0
     mad: float = 0.0
     class_weights: tuple[float, ...] = ()
+    others: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,19 +99,15 @@ class Segmenter:
     schedule: Callable[[int], Any]
 
 
-def open_survey(config: Experiment) -> Survey:
-    """Open the volume and prove that window, labels, splits and devices fit. Raises UserError where they do not."""
+def open_survey(config: Experiment, *, mixture: bool = True) -> Survey:
+    """Open the volume and prove that window, labels, splits and devices fit. Raises UserError where they do not.
+
+    mixture: also open the other surveys of data.mixture_volumes, which only training needs.
+    """
     data = config.data
     set_cache_size(data.cache_mebibytes)
     set_retry_minutes(data.retry_minutes)
-    volume = open_data(data.volume)
-    if data.labels_volume:
-        volume = volume.with_labels(open_data(data.labels_volume))
-    if data.labels not in volume.label_names():
-        where = data.labels_volume or data.volume
-        raise UserError(
-            f"{where}: has no labels '{data.labels}'{nearest(data.labels, volume.label_names())}; set data.labels"
-        )
+    volume = _open_labelled(data.volume, data.labels_volume, data.labels, "data.labels")
     for name in ("augment.flip_axes", "data.directions"):
         _check_axes(volume, name, getattr(getattr(config, name.split(".")[0]), name.split(".")[1]))
     regions = resolve_splits(
@@ -109,13 +115,81 @@ def open_survey(config: Experiment) -> Survey:
     )
     _check_generated(volume, config, regions)
     check_labelled(volume, data.labels, regions)
-    scale = _label_scale(volume, config)
-    _check_classes(volume, config, scale)
+    scale = _label_scale(volume, data.labels, config)
+    _check_classes(volume, data.labels, config, scale)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
     if volume.axes[-1].name in data.directions:
         _check_horizontal(config, volume.axes[-1].name)
-    return Survey(volume, regions, tuple(data.window), _padded(config), volume.class_names(data.labels), scale)
+    names = volume.class_names(data.labels)
+    survey = Survey(volume, regions, tuple(data.window), _padded(config), names, scale)
+    return dataclasses.replace(survey, others=tuple(_open_others(config, survey))) if mixture else survey
+
+
+def _open_labelled(url: str, labels_url: str, labels: str, field: str) -> Volume:
+    volume = open_data(url)
+    if labels_url:
+        volume = volume.with_labels(open_data(labels_url))
+    if labels not in volume.label_names():
+        known = nearest(labels, volume.label_names())
+        raise UserError(f"{labels_url or url}: has no labels '{labels}'{known}; set {field}")
+    return volume
+
+
+def _open_others(config: Experiment, survey: Survey) -> Iterator[Member]:
+    """The other surveys of the mixture, each proved to fit the main one."""
+    data = config.data
+    for number, url in enumerate(data.mixture_volumes):
+        train, labels, labels_url = (
+            values[number] if values else default
+            for values, default in (
+                (data.mixture_train, ""),
+                (data.mixture_labels, data.labels),
+                (data.mixture_labels_volumes, ""),
+            )
+        )
+        with _naming_member(config, number):
+            volume = _open_labelled(url, labels_url, labels, "data.mixture_labels")
+            scale = _label_scale(volume, labels, config)
+            if scale != survey.label_scale:
+                raise UserError(
+                    f"labels '{labels}' have the label_scale {scale}, those of data.volume {survey.label_scale} "
+                    "(0: classes); set data.label_scale, or mix labels of one kind"
+                )
+            _check_classes(volume, labels, config, scale)
+            member = make_member(
+                volume,
+                labels,
+                train,
+                main=survey.volume,
+                splits=survey.regions,
+                window=survey.window,
+                padded=survey.padded,
+                split_gap=data.split_gap,
+                directions=data.directions,
+            )
+            weighting = config.loss.class_weighting
+            if weighting != "none" and not volume.label_index(labels).counted:
+                raise UserError(
+                    f"loss.class_weighting='{weighting}': needs the labels of all examples, which it only makes; set "
+                    "loss.class_weights"
+                )
+        names = volume.class_names(labels)
+        if names != survey.class_names:
+            known = survey.class_names
+            logging.warning("%s: its classes are %s, those of data.volume %s; mixed by number", url, names, known)
+        yield member
+
+
+@contextlib.contextmanager
+def _naming_member(config: Experiment, number: int) -> Iterator[None]:
+    """What goes wrong inside is said of a survey of the mixture."""
+    url = config.data.mixture_volumes[number]
+    try:
+        yield
+    except UserError as error:
+        said = f"data.mixture_volumes[{number}]"
+        raise UserError(f"{said}: {error}" if str(error).startswith(url) else f"{said}={url}: {error}") from error
 
 
 def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tuple[Box, ...]]) -> None:
@@ -195,28 +269,27 @@ def _padded(config: Experiment) -> Shape:
     return config.data.pad_to or padded_window(config.data.window, 2 ** (config.model.levels - 1))
 
 
-def _label_scale(volume: Volume, config: Experiment) -> int:
+def _label_scale(volume: Volume, labels: str, config: Experiment) -> int:
     """What labels are to be divided by for probabilities: as the config says, or else the label array; 0: classes."""
-    data = config.data
-    if data.label_scale >= 0:
-        return data.label_scale
-    return int(volume.arrays[LABELS_PREFIX + data.labels].attributes.get("label_scale", 0))
+    if config.data.label_scale >= 0:
+        return config.data.label_scale
+    return int(volume.arrays[LABELS_PREFIX + labels].attributes.get("label_scale", 0))
 
 
-def _check_classes(volume: Volume, config: Experiment, label_scale: int) -> None:
+def _check_classes(volume: Volume, labels: str, config: Experiment, label_scale: int) -> None:
     classes = num_classes(config)
-    histogram = volume.label_index(config.data.labels).histogram
+    histogram = volume.label_index(labels).histogram
     highest = max((int(k) for k in np.flatnonzero(histogram)), default=0)
     if label_scale:
-        _check_soft(config, label_scale, highest)
+        _check_soft(config, labels, label_scale, highest)
     elif highest >= classes:
         raise UserError(
-            f"{config.data.volume}: labels '{config.data.labels}' hold class {highest}, model.num_classes="
+            f"{volume.url}: labels '{labels}' hold class {highest}, model.num_classes="
             f"{config.model.num_classes} knows 0 to {classes - 1}; set model.num_classes={highest + 1}"
         )
 
 
-def _check_soft(config: Experiment, label_scale: int, highest: int) -> None:
+def _check_soft(config: Experiment, labels: str, label_scale: int, highest: int) -> None:
     """Raise UserError where labels are to be probabilities and an option needs classes, or one is above 1."""
     classes, weighting = config.model.num_classes, config.loss.class_weighting
     for setting, wrong, instead in (
@@ -227,9 +300,7 @@ def _check_soft(config: Experiment, label_scale: int, highest: int) -> None:
         ("loss.boundary_weight", config.loss.boundary_weight > 0, "set loss.boundary_weight=0"),
     ):
         if wrong:
-            raise UserError(
-                f"{setting}: labels '{config.data.labels}' are {label_scale} times a probability; {instead}"
-            )
+            raise UserError(f"{setting}: labels '{labels}' are {label_scale} times a probability; {instead}")
 
 
 def make_mesh(config: Experiment, survey: Survey, batch_size: int) -> Mesh:
@@ -255,14 +326,34 @@ def space_axis(config: Experiment, survey: Survey) -> int:
 
 def fit(config: Experiment, survey: Survey) -> Fit:
     """Read what a run takes from its training part. Raises UserError where amplitudes are all alike or none finite."""
-    data, train = config.data, survey.regions["train"]
-    statistics = training_statistics(survey.volume, train, data.statistics_tiles, num_threads=data.num_threads)
+    main = _fit_amplitudes(config, survey.volume, survey.regions["train"])
+    others = []
+    for number, member in enumerate(survey.others):
+        with _naming_member(config, number):
+            others.append(_center_and_scale(config, _fit_amplitudes(config, member.volume, member.regions)))
     weights = config.loss.class_weights
     if config.loss.class_weighting != "none":
-        counts = class_counts(survey.volume, data.labels, train)
-        counts = np.pad(counts, (0, num_classes(config) - len(counts)))
-        weights = losses.class_weights(counts, config.loss.class_weighting)
-    return Fit(statistics.mean, statistics.std, statistics.p50, statistics.mad or 0.0, tuple(weights))
+        weights = losses.class_weights(_class_counts(config, survey), config.loss.class_weighting)
+    return dataclasses.replace(main, class_weights=tuple(weights), others=tuple(others))
+
+
+def _fit_amplitudes(config: Experiment, volume: Volume, regions: Sequence[Box]) -> Fit:
+    data = config.data
+    statistics = training_statistics(volume, regions, data.statistics_tiles, num_threads=data.num_threads)
+    return Fit(statistics.mean, statistics.std, statistics.p50, statistics.mad or 0.0)
+
+
+def _class_counts(config: Experiment, survey: Survey) -> np.ndarray:
+    """Labelled samples of each class in the training part; in a mixture, the share of each class in what is drawn."""
+    data = config.data
+    parts = [(survey.volume, data.labels, survey.regions["train"])]
+    parts += [(member.volume, member.labels, member.regions) for member in survey.others]
+    counts = [class_counts(*part) for part in parts]
+    counts = [np.pad(count, (0, num_classes(config) - len(count))) for count in counts]
+    if not survey.others:
+        return counts[0]
+    weighted = zip(mixture_weights(config), counts, strict=True)
+    return np.sum([weight * count / count.sum() for weight, count in weighted], axis=0)
 
 
 def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> Segmenter:
@@ -370,10 +461,17 @@ def _make_network(
 
 def _make_normalization(config: Experiment, fit: Fit) -> Normalization:
     data = config.data
+    center, scale = _center_and_scale(config, fit)
+    return Normalization(data.normalization, center, scale, data.robust, data.agc, data.clip)
+
+
+def _center_and_scale(config: Experiment, fit: Fit) -> tuple[float, float]:
+    """What amplitudes are normalised by; a scale of 0 where nothing is scaled by it."""
+    data = config.data
     center, scale = (fit.median, SIGMA_OF_MEDIAN_DEVIATION * fit.mad) if data.robust else (fit.mean, fit.std)
     if data.normalization == "training" and not scale > 0:
         raise UserError("data.robust: the median absolute deviation of the training part is 0; set data.robust=False")
-    return Normalization(data.normalization, center, scale, data.robust, data.agc, data.clip)
+    return center, scale
 
 
 def _make_loss(config: Experiment, fit: Fit, label_scale: int) -> losses.Loss:
@@ -404,9 +502,14 @@ def make_augmentation(config: Experiment, survey: Survey) -> Augmentation:
     return Augmentation(**options)
 
 
-def training_source(config: Experiment, survey: Survey) -> WindowSource:
-    """The endless source of training windows; each holds a labelled sample."""
+def training_source(config: Experiment, survey: Survey) -> WindowSource | MixedSource:
+    """The endless source of training windows; each holds a labelled sample, in the units of its own survey."""
     data = config.data
+    common = {"overhang": data.overhang, "directions": data.directions}
+    turns = Turns(mixture_weights(config))
+    # Of a batch, and of the room for blocks, each survey has its share.
+    batches = [max(int(most), 1) for most in turns.most(data.batch_size)]
+    rooms = [max(data.block_mebibytes * batch // sum(batches), 1) for batch in batches]
     sampler = make_sampler(
         data.sampling,
         volume=survey.volume,
@@ -414,18 +517,57 @@ def training_source(config: Experiment, survey: Survey) -> WindowSource:
         regions=survey.regions["train"],
         window=survey.window,
         seed=config.seed,
-        overhang=data.overhang,
         weights=data.train_weights,
-        directions=data.directions,
         class_shares=data.class_shares,
-        batch_size=data.batch_size,
-        block_mebibytes=data.block_mebibytes,
+        batch_size=batches[0],
+        block_mebibytes=rooms[0],
+        **common,
     )
-    return WindowSource(survey.volume, data.labels, sampler, survey.padded, labelled_only=True)
+    sources = [WindowSource(survey.volume, data.labels, sampler, survey.padded, labelled_only=True)]
+    for number, member in enumerate(survey.others, 1):
+        with _naming_member(config, number - 1):
+            # Of what is only made nobody knows where which class lies, but all of it is labelled.
+            counted = member.volume.label_index(member.labels).counted
+            sampler = make_sampler(
+                data.sampling if counted or data.sampling == "grid" else "uniform",
+                volume=member.volume,
+                labels=member.labels,
+                regions=member.regions,
+                window=member.window,
+                seed=config.seed + (number << 64),  # random numbers of its own
+                class_shares=_shares_present(data.class_shares, member),
+                batch_size=batches[number],
+                block_mebibytes=rooms[number],
+                **common,
+            )
+            sources.append(WindowSource(member.volume, member.labels, sampler, member.padded, labelled_only=True))
+    return MixedSource(sources, turns) if survey.others else sources[0]
+
+
+def _shares_present(shares: Sequence[float], member: Member) -> Sequence[float]:
+    """Class shares for a survey of a mixture, which may lack some of the classes."""
+    if not shares or not member.volume.label_index(member.labels).counted:
+        return ()
+    counts = class_counts(member.volume, member.labels, member.regions)
+    return [share if count else 0.0 for share, count in zip(shares, counts, strict=False)]
+
+
+def mixture_weights(config: Experiment) -> Sequence[float]:
+    """How often windows come from data.volume and from each of data.mixture_volumes; they need not sum to 1."""
+    return config.data.mixture_weights or (1.0,) * (1 + len(config.data.mixture_volumes))
+
+
+def fitted_source(config: Experiment, source: WindowSource | MixedSource, fit: Fit) -> WindowSource | MixedSource:
+    """The source with the windows of all surveys in the units of data.volume, as the network expects them."""
+    if not isinstance(source, MixedSource):
+        return source
+    moments = [_center_and_scale(config, fit), *fit.others]
+    # As the network does where all but the windows' own statistics is left out of account.
+    return source.in_units_of_first([(center, scale if scale > 0 else 1.0) for center, scale in moments])
 
 
 def training_stream(
-    config: Experiment, survey: Survey, source: WindowSource, mesh: Mesh, start_step: int
+    config: Experiment, survey: Survey, source: WindowSource | MixedSource, mesh: Mesh, start_step: int
 ) -> grain.DatasetIterator | GeneratedBatches:
     """The endless iterator of training batches from a step on: read on the host, or made on the devices."""
     data, volume = config.data, survey.volume
@@ -435,9 +577,10 @@ def training_stream(
         "space_dim": space_axis(config, survey) + 1,
         "start_step": start_step,
     }
-    if data.synthesis == "device" and isinstance(volume, SyntheticVolume):
+    if data.synthesis == "device" and isinstance(volume, SyntheticVolume) and isinstance(source, WindowSource):
         return GeneratedBatches(source, volume.examples.window, **options)
-    return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, as_stored=True, **options)
+    options |= {"as_stored": not survey.others}  # volumes may be stored in several ways
+    return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, **options)
 
 
 def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource:

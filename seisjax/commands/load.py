@@ -109,7 +109,7 @@ def load(
         record = checkpoints.record(first)
         interval = record.get("sampling_interval")  # which the first runs did not note
         target = experiment.open_target(config, volume, record["axes"], interval, resample) if volume else None
-        survey = target or experiment.open_survey(config)
+        survey = target or experiment.open_survey(config, mixture=False)
         mesh = experiment.make_mesh(config, survey, batch_size or config.data.batch_size)
         fit = Fit(**record["fit" if "fit" in record else "statistics"])  # the latter: as the first runs had it
         if own_statistics:

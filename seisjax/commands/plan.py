@@ -8,12 +8,14 @@ from seisjax import experiment
 from seisjax.commands.fitting import Limits, Memory, find_limits, table, try_options
 from seisjax.config import Experiment, flatten, to_dict, validate
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
+from seisjax.data import Member
 from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import format_regions
 from seisjax.memory import resident_bytes
 from seisjax.models.initialize import parameter_count
 from seisjax.synthesis import BLOCKS_KEPT, SyntheticVolume
 from seisjax.training.step import Batch
+from seisjax.volumes.resampling import ResampledVolume, sampling_interval
 
 
 def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
@@ -31,13 +33,28 @@ def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
     lines += ["data"]
     lines += [f"  {line}" for line in survey.volume.describe().splitlines()]
     lines += [f"  {name}: {format_regions(boxes, survey.volume.axes)}" for name, boxes in survey.regions.items()]
+    shares = np.array(experiment.mixture_weights(config)) / sum(experiment.mixture_weights(config))
+    for member, share in zip(survey.others, shares[1:], strict=True):
+        lines += [f"and of {100 * share:.3g} % of the windows", *_member_lines(member)]
     lines += ["plan"]
     lines += [f"  image       float32 {batch['image'].shape}, labels uint8 {batch['labels'].shape}"]
     lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {jax.devices()[0].device_kind}"]
     lines += [f"  parameters  {parameter_count(state['params']):,}"]
     lines += [f"  {line}" for line in _memory_lines(config, survey, segmenter, find_limits(device_gibibytes))]
-    lines += [f"  one pass    {samples / (window * size):,.1f} steps; {config.train.num_steps:,} steps are asked for"]
+    drawn = window * size * shares[0]  # samples of data.volume a step
+    passed = f"{samples / drawn:,.1f} steps" if drawn else "never: its weight is 0"
+    lines += [f"  one pass    {passed}; {config.train.num_steps:,} steps are asked for"]
     return "\n".join(lines)
+
+
+def _member_lines(member: Member) -> list[str]:
+    """What is said of another survey of a mixture."""
+    lines, volume = member.volume.describe().splitlines(), member.volume
+    lines += [f"  trained on: {format_regions(member.regions, volume.axes)}, labels '{member.labels}'"]
+    if isinstance(volume, ResampledVolume):
+        intervals = (sampling_interval(each.axes[-1]) for each in (volume.source, volume))
+        lines += ["  resampled from {:.9g} to {:.9g} {}".format(*intervals, volume.axes[-1].unit)]
+    return [f"  {line}" for line in lines]
 
 
 def plan_memory(config: Experiment, limits: Limits | None = None) -> Memory:
@@ -79,13 +96,17 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
     step = segmenter.train_step.lower(state, batch).compile().memory_analysis()
     device = step.argument_size_in_bytes + step.temp_size_in_bytes + step.output_size_in_bytes
     local = segmenter.mesh.local_devices
-    arrays = [survey.volume.arrays[name] for name in (AMPLITUDE, LABELS_PREFIX + config.data.labels)]
-    decoded = sum(box.size for boxes in survey.regions.values() for box in boxes)
-    decoded *= sum(array.dtype.itemsize for array in arrays)
-    making = kept = 0
-    if isinstance(survey.volume, SyntheticVolume):
-        making, kept = survey.volume.examples.memory()
-        decoded = 0
+    parts = [(survey.volume, config.data.labels, [box for boxes in survey.regions.values() for box in boxes])]
+    parts += [(member.volume, member.labels, member.regions) for member in survey.others]
+    making = kept = decoded = 0
+    for part, labels, regions in parts:
+        volume = part.source if isinstance(part, ResampledVolume) else part
+        if isinstance(volume, SyntheticVolume):
+            sizes = volume.examples.memory()
+            making, kept = making + sizes[0], kept + sizes[1]
+        else:
+            arrays = [volume.arrays[name] for name in (AMPLITUDE, LABELS_PREFIX + labels)]
+            decoded += sum(box.size for box in regions) * sum(array.dtype.itemsize for array in arrays)
     on_device = config.data.synthesis == "device"
     threads = min(config.data.num_threads, config.data.prefetch)
     return Memory(

@@ -15,7 +15,7 @@ from seisjax import distributed, experiment, metrics, sharding, together
 from seisjax.checkpoint import Checkpoints
 from seisjax.commands.scoring import cropped, draw_panels, drawn_rows, rounded, run_evaluation
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
-from seisjax.data import WindowSource
+from seisjax.data import MixedSource, WindowSource
 from seisjax.errors import UserError
 from seisjax.experiment import Fit, Segmenter, Survey, num_classes, training_stream
 from seisjax.reporting import MetricsWriter, Progress, figures
@@ -25,7 +25,7 @@ from seisjax.training import workdir as folder
 from seisjax.training.loop import Actions, Schedule, Validation, run_steps
 from seisjax.training.state import State, zero_totals
 from seisjax.training.step import Batch
-from seisjax.volumes import bytes_read
+from seisjax.volumes import Volume, bytes_read
 from seisjax.volumes.resampling import sampling_interval
 from seisjax.watchdog import Watchdog
 
@@ -74,17 +74,19 @@ def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdo
     checkpoints = Checkpoints(workdir / folder.CHECKPOINTS)
     latest = checkpoints.latest
     if latest is not None:
-        if checkpoints.record(latest)["data_fingerprint"] != record["data_fingerprint"]:
-            raise UserError(f"data.volume={config.data.volume}: has changed since the run began; use a new --workdir")
+        _check_same_data(config, checkpoints.record(latest), record)
         record = checkpoints.record(latest)
         if "fit" not in record:
             raise UserError(
                 f"--workdir={workdir}: an earlier seisjax began it, with other batches; use a new --workdir"
             )
-    segmenter = experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"]))
+    fit = Fit(**record["fit"])
+    source = experiment.fitted_source(config, source, fit)
+    segmenter = experiment.make_segmenter(config, survey, mesh, fit)
     state = segmenter.init() if latest is None else checkpoints.restore(latest, experiment.abstract_state(segmenter))
     if distributed.is_main():
-        folder.write_run_record(workdir, to_dict(config), command, record["data_fingerprint"])
+        fingerprints = record["data_fingerprint"], record.get("mixture_fingerprints", [])
+        folder.write_run_record(workdir, to_dict(config), command, *fingerprints)
     return _Run(config, workdir, survey, segmenter, source, checkpoints, record, state, watchdog)
 
 
@@ -96,25 +98,39 @@ def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:
     record = {
         "config": to_dict(config),
         "fit": dataclasses.asdict(experiment.fit(config, survey)),
-        "data_fingerprint": _fingerprint(config, survey),
+        "data_fingerprint": _fingerprint(survey.volume, survey.volume.fingerprint, config.data.labels),
+        "mixture_fingerprints": [_fingerprint(m.volume, m.fingerprint, m.labels) for m in survey.others],
         "axes": [axis.name for axis in survey.volume.axes],
         "sampling_interval": sampling_interval(survey.volume.axes[-1]),
         "class_names": survey.class_names,
         "label_scale": survey.label_scale,
     }
-    if unlike := together.unlike_main(record["data_fingerprint"]):
-        raise UserError(
-            f"data.volume={config.data.volume}: process {unlike} finds other data there than process 0; "
-            "give all hosts the same volume"
-        )
+    for name, url, fingerprint in _fingerprints(config, record):
+        if unlike := together.unlike_main(fingerprint):
+            raise UserError(
+                f"{name}={url}: process {unlike} finds other data there than process 0; give all hosts the same volume"
+            )
     return together.of_main(record)
 
 
-def _fingerprint(config: Experiment, survey: Survey) -> str:
-    """16 hex digits over the volume and its labels."""
-    histogram = survey.volume.label_index(config.data.labels).histogram
-    text = f"{survey.volume.fingerprint}/{config.data.labels}/{np.asarray(histogram).tolist()}"
+def _fingerprint(volume: Volume, fingerprint: str, labels: str) -> str:
+    """16 hex digits over a volume and its labels."""
+    histogram = volume.label_index(labels).histogram
+    text = f"{fingerprint}/{labels}/{np.asarray(histogram).tolist()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _fingerprints(config: Experiment, record: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Field, URL and fingerprint of each volume that is trained on."""
+    others = zip(config.data.mixture_volumes, record.get("mixture_fingerprints", []), strict=True)
+    found = [(f"data.mixture_volumes[{number}]", *other) for number, other in enumerate(others)]
+    return [("data.volume", config.data.volume, record["data_fingerprint"]), *found]
+
+
+def _check_same_data(config: Experiment, before: dict[str, Any], now: dict[str, Any]) -> None:
+    for known, (name, url, found) in zip(_fingerprints(config, before), _fingerprints(config, now), strict=True):
+        if known[-1] != found:
+            raise UserError(f"{name}={url}: has changed since the run began; use a new --workdir")
 
 
 class _BrokenOffError(Exception):
@@ -130,7 +146,7 @@ class _Run:
         workdir: Path,
         survey: Survey,
         segmenter: Segmenter,
-        source: WindowSource,
+        source: WindowSource | MixedSource,
         checkpoints: Checkpoints,
         record: dict[str, Any],
         state: State,

@@ -2,9 +2,10 @@
 
 from seisjax.data.balanced import BalancedWindows
 from seisjax.data.blocks import BlockWindows
-from seisjax.data.draws import Draw, Sampler
+from seisjax.data.draws import Draw, Sampler, Turns
 from seisjax.data.generated import GeneratedBatches
 from seisjax.data.label_counts import check_labelled, class_counts
+from seisjax.data.mixture import Member, MixedSource, make_member
 from seisjax.data.pipeline import evaluation_batches, training_batches
 from seisjax.data.samplers import make_sampler
 from seisjax.data.source import WindowSource
@@ -18,13 +19,17 @@ __all__ = [
     "Draw",
     "GeneratedBatches",
     "GridWindows",
+    "Member",
+    "MixedSource",
     "Sampler",
     "ShuffledWindows",
+    "Turns",
     "UniformWindows",
     "WindowSource",
     "check_labelled",
     "check_window",
     "class_counts",
+    "make_member",
     "evaluation_batches",
     "make_sampler",
     "resolve_splits",

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from seisjax.data.mixture import MixedSource
 from seisjax.data.source import Batch, WindowSource
 from seisjax.geometry import Box, Shape
 from seisjax.sharding import batch_sharding, check_batch, check_extent
@@ -23,7 +24,7 @@ GlobalBatch = dict[str, jax.Array]
 
 
 def training_batches(
-    source: WindowSource,
+    source: WindowSource | MixedSource,
     *,
     batch_size: int,
     mesh: Mesh,

@@ -41,10 +41,15 @@ def resolve_splits(
                 splits[name] = parse_regions(text, volume.axes)
             except UserError as error:
                 raise UserError(f"data.{name}: {error}") from error
+    check_disjoint(splits, split_gaps(volume, window, gap, directions), volume.axes)
+    return splits
+
+
+def split_gaps(volume: Volume, window: Sequence[int], gap: int, directions: Sequence[str]) -> list[int]:
+    """Samples that must lie between two splits along each axis; arguments and errors are those of `resolve_splits`."""
     windows = [tuple(window), *section_windows(window, directions, volume.axes)]
     longest = [max(sides) for sides in zip(*windows, strict=True)]
-    check_disjoint(splits, longest if gap < 0 else [gap] * len(window), volume.axes)
-    return splits
+    return longest if gap < 0 else [gap] * len(window)
 
 
 def check_window(volume: Volume, window: Sequence[int]) -> None:

@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ def config_of(workdir: Path) -> dict[str, Any] | None:
     return None
 
 
-def write_run_record(workdir: Path, config: dict[str, Any], command: str, fingerprint: str) -> None:
-    """Write `config.json` and `run.json` (command, time, versions, git commit, devices, data fingerprint)."""
+def write_run_record(
+    workdir: Path, config: dict[str, Any], command: str, fingerprint: str, mixture: Sequence[str] = ()
+) -> None:
+    """Write `config.json` and `run.json` (command, time, versions, git commit, devices, data fingerprints)."""
     write_json(workdir / CONFIG, config)
     record = {
         "command": command,
@@ -46,6 +49,7 @@ def write_run_record(workdir: Path, config: dict[str, Any], command: str, finger
         "processes": jax.process_count(),
         "host": platform.node(),
         "data_fingerprint": fingerprint,
+        "mixture_fingerprints": list(mixture),
     }
     write_json(workdir / RUN, record)
 

@@ -107,6 +107,8 @@ class ResampledVolume(Volume):
     It is read, not written.
     """
 
+    source: Volume  # as it was recorded
+
     def __init__(self, volume: Volume, interval: float):
         """`interval`: of the last axis, in its unit. Raises UserError where the volume has no even interval."""
         last = volume.axes[-1]
@@ -114,7 +116,7 @@ class ResampledVolume(Volume):
         if known is None:
             raise UserError(f"{volume.url}: its {last.name} axis has no even interval; it cannot be resampled")
         self.__setstate__(volume.__getstate__())
-        self._source, self._ratio, self._reads_only, self._indices = volume, interval / known, True, {}
+        self.source, self._ratio, self._reads_only, self._indices = volume, interval / known, True, {}
         count = math.floor((len(last) - 1) / self._ratio + _CLOSE) + 1
         labels = np.round(float(last.labels[0]) + interval * np.arange(count), 9)
         if np.array_equal(labels, np.rint(labels)):
@@ -136,9 +138,9 @@ class ResampledVolume(Volume):
             return self.start_amplitude(box)
         if name.startswith(LABELS_PREFIX) and box.size:
             old, nearest = self._nearest(box)
-            reading = self._source.start_read(name, old)
+            reading = self.source.start_read(name, old)
             return lambda: reading().take(nearest, axis=-1)
-        return self._source.start_read(name, box)
+        return self.source.start_read(name, box)
 
     def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
         """Begin to read into `out` and return at once; amplitudes are float32."""
@@ -153,14 +155,14 @@ class ResampledVolume(Volume):
     def _nearest(self, box: Box) -> tuple[Box, np.ndarray]:
         """The old samples around those of a box inside the volume, and the nearest of them to each of its own."""
         nearest = np.floor(np.arange(box.start[-1], box.stop[-1]) * self._ratio + 0.5).astype(np.int64)
-        nearest = np.minimum(nearest, len(self._source.axes[-1]) - 1)
+        nearest = np.minimum(nearest, len(self.source.axes[-1]) - 1)
         first, last = int(nearest[0]), int(nearest[-1])
         return Box((*box.start[:-1], first), (*box.shape[:-1], last + 1 - first)), nearest - first
 
     def label_index(self, name: str) -> LabelIndex:
         """As `Volume.label_index`: labels are read once and counted, where the volume's own index has any."""
         array = self._label_array(name)
-        info, known = self.arrays[array], self._source.label_index(name)
+        info, known = self.arrays[array], self.source.label_index(name)
         if not known.counted:
             return _whole_traces(known, info.shape[-1])
 
@@ -183,7 +185,7 @@ class ResampledVolume(Volume):
         half = reach(self._ratio)
         first, stop = math.floor(positions[0]) - half, math.floor(positions[-1]) + half + 1
         old = Box((*box.start[:-1], first), (*box.shape[:-1], stop - first))
-        reading = self._source.start_amplitude(old)
+        reading = self.source.start_amplitude(old)
         offset = int(numbers[0]) - box.start[-1]
 
         def finish() -> np.ndarray:

@@ -18,7 +18,8 @@ from seisjax.commands.benchmark.turns import TURNS, Timing, alternate, disturbed
 from seisjax.config import Experiment, flatten, to_dict
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
 from seisjax.data import WindowSource
-from seisjax.experiment import Segmenter
+from seisjax.errors import UserError
+from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import Box
 from seisjax.reporting import Progress
 from seisjax.synthesis import SyntheticVolume
@@ -70,6 +71,13 @@ def measure(config: Experiment, *, turns: int = TURNS, seconds: float = 2.0) -> 
     return report | dict(zip(("bottleneck", "change"), _verdict(config, report), strict=True))
 
 
+def _window_source(config: Experiment, survey: Survey) -> WindowSource:
+    source = experiment.training_source(config, survey)
+    if not isinstance(source, WindowSource):
+        raise UserError("data.mixture_volumes: the stages of one survey are measured; leave the others out")
+    return source
+
+
 class _Stages:
     """The stages of a stream, each a function that measures itself and returns seconds a batch."""
 
@@ -80,7 +88,7 @@ class _Stages:
         self._segmenter = experiment.make_segmenter(
             config, self.survey, self._mesh, experiment.fit(config, self.survey)
         )
-        self._source = experiment.training_source(config, self.survey)
+        self._source = _window_source(config, self.survey)
         self._next = dict.fromkeys(MEANING, 0)  # the number of each stage's next batch
         self.fetched_a_batch = self.used_a_batch = 0.0
         self.waiting: list[float] = []
@@ -104,7 +112,7 @@ class _Stages:
 
     def _own_source(self) -> WindowSource:
         """A source with a cache of its own."""
-        return experiment.training_source(self.config, experiment.open_survey(self.config))
+        return _window_source(self.config, experiment.open_survey(self.config))
 
     def _stream(self, source: WindowSource, start: int) -> Any:
         return experiment.training_stream(self.config, self.survey, source, self._mesh, start)
