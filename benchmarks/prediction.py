@@ -182,7 +182,7 @@ def _prepare(workdir: Path, request: Prediction) -> tuple[Task, Callable[[np.nda
     runtime.prepare()
     predictor = open_predictor(workdir, request)
     task, forward = predictor.task(request), predictor.forwards[0]
-    noise = np.random.default_rng(0).standard_normal((task.batch_size, *task.cutting.padded, 1), np.float32)
+    noise = np.random.default_rng(0).standard_normal((task.batch_size, *task.cutting.image_shape), np.float32)
     return task, forward, np.asarray(forward(noise))
 
 

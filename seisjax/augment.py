@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seisjax.conventions import AUGMENT, IGNORE
+from seisjax.conventions import AUGMENT, IGNORE, labelled_section
 from seisjax.errors import UserError
 
 # Every kind of change has random keys of its own, so that switching one on leaves the others as they were. Numbers are
@@ -39,7 +39,8 @@ class Augmentation:
 
     Flips, shifts, stretches and warps move image, labels and the mask of what is data together: images linearly
     between samples, labels to the nearest. What comes from outside the window, or from between data and no data, is no
-    data without a label. The other kinds leave the labels alone. Sides of 1 are never moved.
+    data without a label. The other kinds leave the labels alone. Sides of 1 are never moved, but where channels are
+    sections side by side, a flip across them turns their order round.
     """
 
     flip_axes: tuple[int, ...] = ()
@@ -59,7 +60,8 @@ class Augmentation:
     ) -> tuple[jax.Array, jax.Array]:
         """Changed images and labels, of the same shapes.
 
-        images (B, *window, C), normalised; labels (B, *window); valid, of the images' shape, is False where there is no
+        images (B, *window, C), normalised, C sections side by side of which the middle one is labelled (or one);
+        labels (B, *window); valid, of the images' shape, is False where there is no
         data: there the result is 0. indices (B,): each sample's place in the stream. What happens to a sample depends
         on seed, place and window alone, not on the batch around it, nor on the devices.
         """
@@ -99,7 +101,9 @@ class Augmentation:
         if self.flip_axes:
             flips = jax.random.bernoulli(jax.random.fold_in(key, _FLIP), 0.5, (label.ndim,))
             for axis in self.flip_axes:
-                image, label, valid = (jnp.where(flips[axis], jnp.flip(x, axis), x) for x in (image, label, valid))
+                along = axis if label.shape[axis] > 1 else -1
+                image, valid = (jnp.where(flips[axis], jnp.flip(x, along), x) for x in (image, valid))
+                label = jnp.where(flips[axis], jnp.flip(label, axis), label)
         places = self._places(key, label.shape)
         return _resample(image, label, valid, places) if places else (image, label, valid)
 
@@ -141,7 +145,8 @@ class Augmentation:
             level = self.noise * jnp.abs(jax.random.normal(jax.random.fold_in(key, _NOISE_LEVEL)))
             image = image + level * jax.random.normal(jax.random.fold_in(key, _NOISE), image.shape)
         if self.trace_dropout > 0:
-            image = jnp.where(_dropped(key, image.shape[:-2], self.trace_dropout)[..., None, None], 0.0, image)
+            traces = (*image.shape[:-2], image.shape[-1])
+            image = jnp.where(_dropped(key, traces, self.trace_dropout)[..., None, :], 0.0, image)
         return image
 
 
@@ -235,4 +240,4 @@ def _resample(
     nearest = taken(label, [jnp.round(where).astype(jnp.int32) for where in moving], IGNORE).reshape(label.shape)
     image = total.reshape(image.shape)
     valid = jnp.isfinite(image)
-    return image, jnp.where(valid.all(-1), nearest, IGNORE).astype(label.dtype), valid
+    return image, jnp.where(labelled_section(valid), nearest, IGNORE).astype(label.dtype), valid

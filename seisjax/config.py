@@ -26,7 +26,9 @@ class Data:
     # model.num_classes=1); 0: labels are classes; -1: as the label array's attribute label_scale says, else classes
     window: tuple[int, ...] = ()  # samples along each axis of the volume; a side of 1 makes a section
     pad_to: tuple[int, ...] = ()  # sides that windows are padded to at their end; empty: the next multiple of
-    # 2^(model.levels-1), and 1 for a side of 1
+    # model.strides (2^(model.levels-1) unless those say otherwise), and 1 for a side of 1
+    neighbours: int = 0  # sections on either side that the network sees as channels beside the one it labels (2.5-D);
+    # window then has a side of 1
     batch_size: int = 8  # samples (windows) per optimiser step, over all devices
     train: str = ""  # region of the volume that is trained on, or several parted by ";"
     validation: str = ""  # region (or several) that chooses the best checkpoint; empty: no validation
@@ -84,6 +86,10 @@ class Model:
 
     base_features: int = 16  # features at full resolution, doubled at each level
     levels: int = 5  # resolutions, the bottleneck included
+    strides: str = ""  # what divides the window's sides from one level to the next, 1 or 2 for each side longer than 1:
+    # "1,2,2;2,2,2", 2 where levels are not named; "auto": a side is halved while at least 4 samples of it are left
+    kernels: str = ""  # sides of the convolutions of each level, 1 or 3 for each side longer than 1: "1,3,3", 3 where
+    # levels are not named
     num_classes: int = 2  # 1: one sigmoid logit, two classes in every score
     norm: str = "group"  # "group" | "batch" | "instance" | "none"
     activation: str = "relu"  # "relu" | "leaky_relu" | "gelu" | "silu"
@@ -129,6 +135,9 @@ class Optimizer:
     decay_steps: int = 0  # steps until the cosine ends; 0: train.num_steps
     weight_decay: float = 1e-4  # decoupled, on convolution kernels alone
     clip_norm: float = 1.0  # global gradient norm above which gradients are scaled down; 0: never
+    encoder_rate: float = 1.0  # the way down and the bottleneck learn at so many times learning_rate; 0: frozen
+    decoder_rate: float = 1.0  # the same of the way up
+    head_rate: float = 1.0  # the same of the last convolutions, which give the logits
     average: float = 0.0  # decay of a running average of the parameters, which evaluation and prediction use; 0: none
     accumulation: int = 1  # a batch is worked on in so many parts, one after the other
     shard: bool = False  # each of mesh.data's devices keeps a part of Adam's moments: less memory, another transfer
@@ -139,6 +148,10 @@ class Train:
     """How long, and what happens on the way. 0 switches an interval off."""
 
     num_steps: int = 1000  # optimiser steps in all
+    init_from: str = ""  # begin with the parameters of another run (its folder) or of a file of launch/export.py
+    init_checkpoint: str = "best"  # of a run: "best", "last" or a step
+    init_part: str = "all"  # what is taken: "all" (without the head where it has another number of classes), "body"
+    # (never the head) or "encoder"; the rest begins at random
     max_minutes: float = 0.0  # stop, with a checkpoint, after so many minutes of this launch; 0: no limit
     log_every: int = 20  # steps between lines of metrics
     evaluate_every: int = 200  # steps between validations (the last step always validates)
@@ -201,11 +214,14 @@ _CHOICES = {
     "model.activation": ("relu", "leaky_relu", "gelu", "silu"),
     "precision.compute": ("float32", "bfloat16"),
     "loss.class_weighting": ("none", "inverse", "inverse_sqrt"),
+    "train.init_part": ("all", "body", "encoder"),
     "optimizer.schedule": ("cosine", "constant"),
     "predict.probability_dtype": ("float16", "float32"),
 }
+_LEAST_SIDE = 4  # samples that model.strides="auto" leaves of a side
 _LOSSES = ("cross_entropy", "focal", "dice", "generalized_dice")
 _AT_LEAST = {
+    "data.neighbours": 0,
     "data.batch_size": 1,
     "data.label_scale": -1,
     "data.split_gap": -1,
@@ -240,6 +256,9 @@ _AT_LEAST = {
     "optimizer.decay_steps": 0,
     "optimizer.weight_decay": 0,
     "optimizer.clip_norm": 0,
+    "optimizer.encoder_rate": 0,
+    "optimizer.decoder_rate": 0,
+    "optimizer.head_rate": 0,
     "optimizer.average": 0,
     "optimizer.accumulation": 1,
     "train.num_steps": 1,
@@ -270,7 +289,7 @@ _MAY_CHANGE = ("mesh", "evaluate", "predict", "optimizer.shard") + tuple(
     f"{part}.{name}"
     for part, names in {
         "data": ("num_threads", "prefetch", "cache_mebibytes", "retry_minutes"),
-        "train": tuple(f.name for f in dataclasses.fields(Train)),
+        "train": tuple(f.name for f in dataclasses.fields(Train) if not f.name.startswith("init_")),
     }.items()
     for name in names
 )
@@ -294,12 +313,23 @@ def validate(experiment: Experiment) -> None:
             raise UserError(f"config.data.{name} is empty; set --config.data.{name}")
     if optimizer.learning_rate <= 0:
         raise UserError(f"config.optimizer.learning_rate={optimizer.learning_rate}: must be above 0")
+    if not (optimizer.encoder_rate or optimizer.decoder_rate or optimizer.head_rate):
+        raise UserError("config.optimizer.head_rate=0: all parts are frozen; give one of them a rate above 0")
+    for name, usual in (("init_checkpoint", "best"), ("init_part", "all")):
+        if (value := getattr(experiment.train, name)) != usual and not experiment.train.init_from:
+            raise UserError(f"config.train.{name}='{value}': config.train.init_from is empty; set it too")
     if data.batch_size % optimizer.accumulation:
         raise UserError(
             f"config.optimizer.accumulation={optimizer.accumulation} does not divide "
             f"config.data.batch_size={data.batch_size}; choose a divisor"
         )
-    _validate_padding(data.window, data.pad_to, 2 ** (experiment.model.levels - 1))
+    if data.neighbours and 1 not in data.window:
+        raise UserError(
+            f"config.data.neighbours={data.neighbours}: sections have neighbours, and config.data.window={data.window} "
+            "is none; give it a side of 1, or set config.data.neighbours=0"
+        )
+    kernels_of(experiment)
+    _validate_padding(data.window, data.pad_to, multiples_of(experiment))
     if data.class_shares and data.sampling != "balanced":
         raise UserError(
             f"config.data.class_shares={data.class_shares}: only config.data.sampling='balanced' draws by class, not "
@@ -316,16 +346,69 @@ def validate(experiment: Experiment) -> None:
         raise UserError("config.mesh.data=0: must be at least 1, or -1 for all devices that are left")
 
 
-def _validate_padding(window: tuple[int, ...], pad_to: tuple[int, ...], multiple: int) -> None:
+def kernels_of(experiment: Experiment) -> tuple[tuple[int, ...], ...]:
+    """Sides of the network's convolutions at each level, for each side of the window longer than 1.
+
+    Raises UserError where config.model.kernels cannot be read.
+    """
+    model = experiment.model
+    return _of_levels("kernels", model.kernels, experiment, model.levels, allowed=(1, 3), usual=3)
+
+
+def strides_of(experiment: Experiment) -> tuple[tuple[int, ...], ...]:
+    """What divides the sides of the window longer than 1 from each level of the network to the next.
+
+    Raises UserError where config.model.strides cannot be read.
+    """
+    model = experiment.model
+    steps = model.levels - 1
+    if model.strides != "auto":
+        return _of_levels("strides", model.strides, experiment, steps, allowed=(1, 2), usual=2)
+    # As nnU-Net has it (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z).
+    halvings = [int(math.log2(max(side / _LEAST_SIDE, 1))) for side in experiment.data.window if side > 1]
+    return tuple(tuple(2 if step < n else 1 for n in halvings) for step in range(steps))
+
+
+def multiples_of(experiment: Experiment) -> tuple[int, ...]:
+    """What the padded sides of windows, one for each of data.window, are multiples of; 1 for sides of 1."""
+    window = experiment.data.window
+    ones = (1,) * sum(side > 1 for side in window)
+    products = iter([math.prod(column) for column in zip(ones, *strides_of(experiment), strict=True)])
+    return tuple(next(products) if side > 1 else 1 for side in window)
+
+
+def _of_levels(
+    name: str, text: str, experiment: Experiment, count: int, *, allowed: tuple[int, ...], usual: int
+) -> tuple[tuple[int, ...], ...]:
+    """Numbers for each of `count` levels and each side of the window longer than 1: as the text says, else `usual`."""
+    axes = sum(side > 1 for side in experiment.data.window)
+    parts = [part.split(",") for part in text.split(";")] if text.strip() else []
+    known = {str(number): number for number in allowed}
+    try:
+        named = [tuple(known[number.strip()] for number in part) for part in parts]
+    except KeyError as error:
+        wrong = f"{error} is neither {' nor '.join(known)}"
+    else:
+        if len(named) <= count and all(len(numbers) == axes for numbers in named):
+            return (*named, *((usual,) * axes,) * (count - len(named)))
+        wrong = f"at most {count} levels with {axes} numbers each are needed"
+    example = ",".join([str(allowed[0]), *[str(usual)] * (axes - 1)])
+    raise UserError(
+        f"config.model.{name}='{text}': {wrong}, for model.levels={experiment.model.levels} and "
+        f'data.window={experiment.data.window}; write e.g. "{example};{example}"'
+    )
+
+
+def _validate_padding(window: tuple[int, ...], pad_to: tuple[int, ...], multiples: tuple[int, ...]) -> None:
     if not pad_to:
         return
-    sides = tuple(1 if side == 1 else -(-side // multiple) * multiple for side in window)
+    sides = tuple(-(-side // m) * m for side, m in zip(window, multiples, strict=True))
     if len(pad_to) != len(window) or any(
-        to % multiple or to < side if side > 1 else to != 1 for side, to in zip(sides, pad_to, strict=False)
+        to % m or to < side if side > 1 else to != 1 for side, to, m in zip(sides, pad_to, multiples, strict=False)
     ):
         raise UserError(
             f"config.data.pad_to={pad_to}: a side for each of config.data.window={window} is needed, 1 for 1, else a "
-            f"multiple of 2^(model.levels-1) = {multiple} that is no shorter; set {sides} or more, or leave it out"
+            f"multiple of the network's strides, {multiples}, that is no shorter; set {sides} or more, or leave it out"
         )
 
 

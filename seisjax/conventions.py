@@ -1,6 +1,7 @@
 """Names, numbers and colours that every floor agrees on."""
 
 import colorsys
+from typing import Any
 
 # Label value of samples that take no part in loss, gradient or metric; also the fill value of label arrays.
 IGNORE = 255
@@ -38,6 +39,11 @@ _COLORS = (
     *("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#882255"),
     *("#44AA99", "#332288", "#999933", "#AA4499", "#117733", "#88CCEE", "#DDCC77", "#661100"),
 )
+
+
+def labelled_section(images: Any) -> Any:
+    """Of images (..., channels) the channel that labels belong to: the middle one of sections side by side."""
+    return images[..., images.shape[-1] // 2]
 
 
 def class_colors(num_classes: int) -> list[str]:

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 
 from seisjax import losses, sharding
 from seisjax.augment import Augmentation
-from seisjax.config import Experiment
+from seisjax.config import Experiment, kernels_of, multiples_of, strides_of
 from seisjax.conventions import INITIALISE, LABELS_PREFIX, SPACE
 from seisjax.data import (
     GeneratedBatches,
@@ -36,7 +36,8 @@ from seisjax.data import (
     training_statistics,
 )
 from seisjax.errors import UserError, nearest
-from seisjax.geometry import Box, Shape, padded_window
+from seisjax.geometry import Box, Shape, factors, padded_window, put_back, section_axis
+from seisjax.models.parts import PARTS
 from seisjax.models.unet import UNet
 from seisjax.normalization import SIGMA_OF_MEDIAN_DEVIATION, Normalization
 from seisjax.synthesis import SyntheticVolume, open_data
@@ -119,6 +120,7 @@ def open_survey(config: Experiment, *, mixture: bool = True) -> Survey:
     _check_classes(volume, data.labels, config, scale)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
+    _check_neighbours(volume, config)
     if volume.axes[-1].name in data.directions:
         _check_horizontal(config, volume.axes[-1].name)
     names = volume.class_names(data.labels)
@@ -218,6 +220,18 @@ def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tupl
         )
 
 
+def _check_neighbours(volume: Volume, config: Experiment) -> None:
+    """Raise UserError where sections have no neighbours, or they are not read."""
+    data = config.data
+    if data.neighbours and volume.kind != "survey" and section_axis(data.window) == 0:
+        raise UserError(f"data.neighbours={data.neighbours}: the panels of {volume.url} are no neighbours; set it to 0")
+    if data.neighbours and data.synthesis == "device":
+        raise UserError(
+            f"data.neighbours={data.neighbours}: sections that are made on the device come without neighbours; set "
+            "data.synthesis='host'"
+        )
+
+
 def _check_horizontal(config: Experiment, vertical: str) -> None:
     """Raise UserError where something is asked for that means nothing on a section across the vertical axis."""
     augment, data = config.augment, config.data
@@ -259,14 +273,14 @@ def open_target(
     set_retry_minutes(config.data.retry_minutes)
     volume = open_data(url)
     names = [axis.name for axis in volume.axes]
-    window, padded = fit_window(names, axes, tuple(config.data.window), _padded(config), url)
+    window, padded = fit_window(names, axes, tuple(config.data.window), _padded(config), url, config.data.neighbours)
     if volume.kind == "survey":
         check_window(volume, window)
     return Survey(at_interval(volume, interval, resample=resample), {}, window, padded, [])
 
 
 def _padded(config: Experiment) -> Shape:
-    return config.data.pad_to or padded_window(config.data.window, 2 ** (config.model.levels - 1))
+    return config.data.pad_to or padded_window(config.data.window, multiples_of(config))
 
 
 def _label_scale(volume: Volume, labels: str, config: Experiment) -> int:
@@ -383,11 +397,11 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> 
         classes,
         config.optimizer.accumulation,
         key,
-        deep_supervision=config.model.deep_supervision,
+        deep_supervision=coarser_blocks(config),
         average=average,
+        frozen=[part for part, rate in _part_rates(config).items() if rate == 0],
     )
-    everywhere = sharding.replicated(mesh)
-    state = _state_shardings(jax.eval_shape(init), mesh, config.optimizer.shard)
+    everywhere, state = sharding.replicated(mesh), _state_shardings(jax.eval_shape(init), mesh, config.optimizer.shard)
     batch = {
         "image": sharding.batch_sharding(mesh, len(survey.padded) + 2, axis + 1),
         "labels": sharding.batch_sharding(mesh, len(survey.padded) + 1, axis + 1),
@@ -441,11 +455,13 @@ def _make_network(
     model = config.model
     make_unet = functools.partial(
         UNet,
-        1 + model.vertical_position,
+        channels(config) + model.vertical_position,
         model.num_classes,
         spatial_ndim=sum(side > 1 for side in survey.window),
         base_features=model.base_features,
         levels=model.levels,
+        kernels=kernels_of(config),
+        strides=strides_of(config),
         norm=model.norm,
         activation=model.activation,
         dropout=model.dropout,
@@ -457,6 +473,13 @@ def _make_network(
     normalization = _make_normalization(config, fit)
     coding = survey.volume.coding
     return init_parameters, steps.Network(graphdef, survey.padded, normalization, model.vertical_position, None, coding)
+
+
+def coarser_blocks(config: Experiment) -> tuple[Shape, ...]:
+    """Of each coarser resolution that is trained, the samples of the window that one of its own stands for."""
+    window, strides = config.data.window, strides_of(config)
+    of_level = factors(strides, sum(side > 1 for side in window))
+    return tuple(put_back(window, of_level[k]) for k in range(1, config.model.deep_supervision + 1))
 
 
 def _make_normalization(config: Experiment, fit: Fit) -> Normalization:
@@ -491,7 +514,11 @@ def _make_optimizer(config: Experiment) -> tuple[optax.Schedule, optax.GradientT
     options = config.optimizer
     decay_steps = options.decay_steps or config.train.num_steps
     schedule = make_schedule(options.schedule, options.learning_rate, options.warmup_steps, decay_steps)
-    return schedule, make_optimizer(schedule, options.weight_decay, options.clip_norm)
+    return schedule, make_optimizer(schedule, options.weight_decay, options.clip_norm, _part_rates(config))
+
+
+def _part_rates(config: Experiment) -> dict[str, float]:
+    return {part: getattr(config.optimizer, f"{part}_rate") for part in PARTS}
 
 
 def make_augmentation(config: Experiment, survey: Survey) -> Augmentation:
@@ -523,7 +550,8 @@ def training_source(config: Experiment, survey: Survey) -> WindowSource | MixedS
         block_mebibytes=rooms[0],
         **common,
     )
-    sources = [WindowSource(survey.volume, data.labels, sampler, survey.padded, labelled_only=True)]
+    options = {"labelled_only": True, "neighbours": data.neighbours}
+    sources = [WindowSource(survey.volume, data.labels, sampler, survey.padded, **options)]
     for number, member in enumerate(survey.others, 1):
         with _naming_member(config, number - 1):
             # Of what is only made nobody knows where which class lies, but all of it is labelled.
@@ -540,7 +568,7 @@ def training_source(config: Experiment, survey: Survey) -> WindowSource | MixedS
                 block_mebibytes=rooms[number],
                 **common,
             )
-            sources.append(WindowSource(member.volume, member.labels, sampler, member.padded, labelled_only=True))
+            sources.append(WindowSource(member.volume, member.labels, sampler, member.padded, **options))
     return MixedSource(sources, turns) if survey.others else sources[0]
 
 
@@ -586,7 +614,8 @@ def training_stream(
 def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource:
     """The windows that tile a split, each once."""
     grid = GridWindows(survey.regions[split], survey.window)
-    return WindowSource(survey.volume, config.data.labels, grid, survey.padded, labelled_only=False)
+    options = {"labelled_only": False, "neighbours": config.data.neighbours}
+    return WindowSource(survey.volume, config.data.labels, grid, survey.padded, **options)
 
 
 def abstract_state(segmenter: Segmenter) -> Any:
@@ -595,6 +624,11 @@ def abstract_state(segmenter: Segmenter) -> Any:
     return jax.tree.map(
         lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), shapes, segmenter.state_shardings
     )
+
+
+def channels(config: Experiment) -> int:
+    """Channels of an image: the section that is labelled and its neighbours."""
+    return 1 + 2 * config.data.neighbours
 
 
 def num_classes(config: Experiment) -> int:

@@ -223,9 +223,33 @@ def round_up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
 
 
-def padded_window(window: Sequence[int], multiple: int) -> Shape:
-    """Window sides rounded up to `multiple`; sides of 1 (sections) stay."""
-    return tuple(side if side == 1 else round_up(side, multiple) for side in window)
+def padded_window(window: Sequence[int], multiple: int | Sequence[int]) -> Shape:
+    """Window sides rounded up to a `multiple`, one for all or one each; sides of 1 (sections) stay."""
+    pairs = zip(window, for_each(multiple, window), strict=True)
+    return tuple(side if side == 1 else round_up(side, m) for side, m in pairs)
+
+
+def for_each(value: int | Sequence[int], window: Sequence[int]) -> Shape:
+    """A number for each side of a window, of one for all of them or one each."""
+    return (value,) * len(window) if isinstance(value, int) else tuple(value)
+
+
+def put_back(window: Sequence[int], long: Sequence[int], other: int = 1) -> Shape:
+    """A number for each side of a window: those of its sides longer than 1 are `long`, in their order."""
+    values = iter(long)
+    return tuple(next(values) if side > 1 else other for side in window)
+
+
+def section_axis(window: Sequence[int]) -> int | None:
+    """The axis across which a window is a section, the last one with a side of 1; None where it is none."""
+    return next((axis for axis in reversed(range(len(window))) if window[axis] == 1), None)
+
+
+def factors(strides: Sequence[Sequence[int]], ndim: int) -> tuple[Shape, ...]:
+    """Of each of a network's resolutions, the finest first, how many samples of the window one of its samples spans
+    along each axis; strides: from one resolution to the next."""
+    columns = (zip((1,) * ndim, *strides[:level], strict=True) for level in range(len(strides) + 1))
+    return tuple(tuple(map(math.prod, column)) for column in columns)
 
 
 def tiles(box: Box, tile: Sequence[int]) -> Iterator[Box]:
@@ -314,7 +338,9 @@ class Lattice:
         )
 
 
-def lattice_stride(window: Sequence[int], overlap: float, multiple: int) -> Shape:
-    """Stride of a prediction lattice: the window less the overlap, a multiple of `multiple`; 1 for sides of 1."""
-    strides = (max(int(side * (1 - overlap)) // multiple, 1) * multiple for side in window)
+def lattice_stride(window: Sequence[int], overlap: float, multiple: int | Sequence[int]) -> Shape:
+    """Stride of a prediction lattice: the window less the overlap, a multiple of `multiple`, which is one for all sides
+    or one each; 1 for sides of 1."""
+    pairs = zip(window, for_each(multiple, window), strict=True)
+    strides = (max(int(side * (1 - overlap)) // m, 1) * m for side, m in pairs)
     return tuple(1 if side == 1 else min(s, side) for side, s in zip(window, strides, strict=True))

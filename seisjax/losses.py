@@ -22,6 +22,7 @@ from jax import lax
 
 from seisjax.conventions import IGNORE
 from seisjax.errors import UserError, nearest
+from seisjax.geometry import Shape, for_each
 
 Scalars = tuple[jax.Array, ...]
 
@@ -62,22 +63,23 @@ class Loss:
 
 @dataclass(frozen=True)
 class DeepSupervision:
-    """A loss at several resolutions, each half as fine as the one before, as numerators and denominators too.
+    """A loss at several resolutions, the finest first, as numerators and denominators too.
 
     After Lee et al. (2015, arXiv 1409.5185), with the weights of nnU-Net (Isensee et al. 2021,
     doi:10.1038/s41592-020-01008-z): the k-th coarser resolution weighs 1 / 2^k, and all add up to 1. It is scored
-    against `coarser_labels` (of soft labels, their mean); boundaries are then near within boundary_radius / 2^k of its
-    samples, at least 1.
-    resolutions: how many, the finest included; with 1 it is the loss itself.
+    against `coarser_labels` (of soft labels, their mean); boundaries are then near within boundary_radius / (the
+    longest side of its block) of its samples, at least 1.
+    blocks: of each coarser resolution, the samples of the window that one of its own stands for, one number for all
+    axes or one each; without any it is the loss itself.
     """
 
     loss: Loss
-    resolutions: int
+    blocks: Sequence[int | Shape] = ()
 
     def numerators(self, logits: Sequence[jax.Array], labels: jax.Array) -> Scalars:
         """One scalar a term and resolution, times its weight: `Loss.total` of them is the loss.
 
-        logits, the finest first: (B, *window / 2^k, outputs), sides rounded up; labels (B, *window).
+        logits, the finest first: (B, *window / block, outputs), sides rounded up; labels (B, *window).
         """
         scales = list(self._scales(labels))
         weight = 1 / sum(2.0**-k for k in range(len(scales)))
@@ -92,14 +94,12 @@ class DeepSupervision:
 
     def _scales(self, labels: jax.Array) -> Iterator[tuple[Loss, jax.Array]]:
         classes = len(self.loss.class_weights)
-        for k in range(self.resolutions):
-            loss = replace(self.loss, boundary_radius=max(self.loss.boundary_radius >> k, 1))
-            if k == 0:
-                yield loss, labels
-            elif loss.label_scale:
-                yield loss, _coarser_means(labels, 2**k)
-            else:
-                yield loss, coarser_labels(labels, 2**k, classes)
+        yield self.loss, labels
+        for given in self.blocks:
+            block = for_each(given, labels.shape[1:])
+            loss = replace(self.loss, boundary_radius=max(self.loss.boundary_radius // max(block), 1))
+            coarser = _coarser_means(labels, block) if loss.label_scale else coarser_labels(labels, block, classes)
+            yield loss, coarser
 
 
 def make_loss(
@@ -183,8 +183,9 @@ def class_weights(counts: Sequence[int] | np.ndarray, kind: str) -> tuple[float,
     return tuple(weights.tolist())
 
 
-def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
-    """The most common class among the labelled samples of each block of `block` samples a side; IGNORE without any.
+def coarser_labels(labels: jax.Array, block: int | Shape, classes: int) -> jax.Array:
+    """The most common class among the labelled samples of each block of `block` samples a side, one number for all
+    sides or one each; IGNORE without any.
 
     labels (B, *window) to (B, *window / block), sides rounded up; sides of 1 stay. Of classes alike in number the
     first is taken.
@@ -197,7 +198,7 @@ def coarser_labels(labels: jax.Array, block: int, classes: int) -> jax.Array:
     return result
 
 
-def _coarser_means(labels: jax.Array, block: int) -> jax.Array:
+def _coarser_means(labels: jax.Array, block: int | Shape) -> jax.Array:
     """As `coarser_labels`, of soft labels: the mean of those that a block holds, rounded."""
     valid = labels != IGNORE
     count = _block_sums(valid, block)
@@ -205,12 +206,13 @@ def _coarser_means(labels: jax.Array, block: int) -> jax.Array:
     return jnp.where(count > 0, jnp.round(mean).astype(labels.dtype), jnp.asarray(IGNORE, labels.dtype))
 
 
-def _block_sums(values: jax.Array, block: int) -> jax.Array:
+def _block_sums(values: jax.Array, block: int | Shape) -> jax.Array:
     """Sums (B, *window / block) int32, sides rounded up, over blocks of `block` samples a side; sides of 1 stay.
 
     Not a reshape, which would gather what devices share out in blocks that some of them hold parts of.
     """
-    window = [1 if i == 0 or side == 1 else block for i, side in enumerate(values.shape)]
+    sides = values.shape[1:]
+    window = [1, *(1 if side == 1 else by for side, by in zip(sides, for_each(block, sides), strict=True))]
     fill = [(0, -side % n) for side, n in zip(values.shape, window, strict=True)]
     return lax.reduce_window(values.astype(jnp.int32), np.int32(0), lax.add, window, window, fill)
 

@@ -152,6 +152,12 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def new_config(layers: Path) -> Callable[[], Experiment]:
+    """What makes `config`, for fixtures of any scope."""
+    return lambda: _small(layers)
+
+
 @pytest.fixture
 def config(layers: Path) -> Experiment:
     """Sections of 16 x 36 samples, one device, 12 steps."""

@@ -285,3 +285,35 @@ def test_devices_do_not_matter(batch, mesh_shape, spec):
     many = changed((*put, jax.device_put(indices, NamedSharding(mesh, P("data")))), **EVERYTHING)
     np.testing.assert_array_equal(one[1], many[1])
     np.testing.assert_allclose(one[0], many[0], rtol=1e-6, atol=1e-6)
+
+
+def sections(batch=16):
+    """Windows of one section with two neighbours on either side, which are the numbers 0 to 4."""
+    images = jnp.broadcast_to(jnp.arange(5.0), (batch, 1, 6, 8, 5))
+    return images, jnp.zeros((batch, 1, 6, 8), jnp.uint8), jnp.ones(images.shape, bool)
+
+
+def test_a_flip_across_sections_turns_their_order_round():
+    images, labels, valid = sections()
+    found, _ = jitted(flip_axes=(0,))(images, labels, valid, indices=jnp.arange(16))
+    first = np.asarray(found)[:, 0, 0, 0, 0]
+    assert set(first) == {0.0, 4.0}
+    np.testing.assert_array_equal(found, np.where((first == 0)[:, None, None, None, None], images, 4 - images))
+
+
+def test_labels_move_with_their_own_section_whatever_is_known_of_the_others():
+    images, labels, valid = sections()
+    labels, valid = labels.at[:].set(3), valid.at[..., :2].set(False)
+    for options in ({"time_shift": 2.0}, {"warp": 0.5, "warp_spacing": 4}):
+        _, moved = jitted(**options)(images, labels, valid, indices=jnp.arange(16))
+        assert (np.asarray(moved) == 3).any()
+        _, nothing = jitted(**options)(images, labels, valid.at[..., 2].set(False), indices=jnp.arange(16))
+        assert (np.asarray(nothing) == IGNORE).all()
+
+
+def test_traces_of_neighbours_are_dropped_for_themselves():
+    images, labels, valid = sections()
+    found, _ = jitted(trace_dropout=0.9)(images + 1, labels, valid, indices=jnp.arange(16))
+    silent = (np.asarray(found) == 0).all(axis=3)[:, 0]  # (batch, traces, sections)
+    assert (silent.any(axis=(1, 2)) & ~silent.all(axis=(1, 2))).any()
+    assert (silent.any(-1) & ~silent.all(-1)).any()

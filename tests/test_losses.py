@@ -165,7 +165,7 @@ def test_what_is_ignored_changes_no_bit_at_any_resolution():
     _, labels = example(3, (2, 8, 12))
     labels = labels.at[:, :, 5:9].set(IGNORE)
     logits = [example(3, (2, 8 // 2**k, 12 // 2**k), seed=k)[0] for k in range(2)]
-    step = value_and_grad(DeepSupervision(make_loss("focal+generalized_dice", 3, boundary_weight=2.0), 2))
+    step = value_and_grad(DeepSupervision(make_loss("focal+generalized_dice", 3, boundary_weight=2.0), (2,)))
     value, gradients = step(logits, labels)
     ignored = [np.asarray(scale == IGNORE) for scale in (labels, coarser_labels(labels, 2, 3))]
     poisoned = [jnp.where(where[..., None], jnp.nan, x) for where, x in zip(ignored, logits, strict=True)]
@@ -257,9 +257,20 @@ def test_deep_supervision_is_the_weighted_mean_of_its_resolutions(name):
     scales = [labels, coarser_labels(labels, 2, 3), coarser_labels(labels, 4, 3)]
     losses = [make_loss(name, 3, boundary_weight=3.0, boundary_radius=r) for r in (2, 1, 1)]
     values = [value_and_grad(loss)(x, y)[0] for loss, x, y in zip(losses, logits, scales, strict=True)]
-    got, _ = value_and_grad(DeepSupervision(loss, 3))(logits, labels)
+    got, _ = value_and_grad(DeepSupervision(loss, (2, 4)))(logits, labels)
     np.testing.assert_allclose(got, np.average(values, weights=[4, 2, 1]), rtol=1e-5)
-    np.testing.assert_array_equal(value_and_grad(DeepSupervision(loss, 1))(logits[:1], labels)[0], values[0])
+    np.testing.assert_array_equal(value_and_grad(DeepSupervision(loss))(logits[:1], labels)[0], values[0])
+
+
+def test_coarser_labels_of_blocks_of_any_sides():
+    _, labels = example(3, (2, 6, 9))
+    coarser = coarser_labels(labels, (1, 3), 3)
+    assert coarser.shape == (2, 6, 3)
+    for row, block in np.ndindex(6, 3):
+        known = np.asarray(labels)[:, row, 3 * block : 3 * block + 3]
+        for given, most in zip(known, np.asarray(coarser)[:, row, block], strict=True):
+            counts = [np.count_nonzero(given == k) for k in range(3)]
+            assert most == (np.argmax(counts) if any(counts) else IGNORE)
 
 
 def test_coarser_labels_of_a_split_window_move_nothing():
@@ -274,7 +285,7 @@ def test_coarser_labels_of_a_split_window_move_nothing():
 
 
 def test_deep_supervision_of_nothing_labelled_gives_zero():
-    deep = DeepSupervision(make_loss("cross_entropy+dice", 3), 2)
+    deep = DeepSupervision(make_loss("cross_entropy+dice", 3), (2,))
     logits = (jnp.full((2, 8, 8, 3), jnp.nan), jnp.full((2, 4, 4, 3), jnp.nan))
     labels = jnp.full((2, 8, 8), IGNORE, jnp.uint8)
     value, gradients = value_and_grad(deep)(logits, labels)
@@ -430,7 +441,7 @@ def test_deep_supervision_takes_the_mean_of_soft_labels():
     labels = jnp.asarray(
         [[[0, 100, 50, IGNORE], [0, 100, IGNORE, IGNORE], [IGNORE] * 2 + [7, 8], [IGNORE] * 4]], jnp.uint8
     )
-    deep = DeepSupervision(make_loss("cross_entropy", 1, label_scale=SCALE), 2)
+    deep = DeepSupervision(make_loss("cross_entropy", 1, label_scale=SCALE), (2,))
     coarse = [scaled for _, scaled in deep._scales(labels)][1]
     np.testing.assert_array_equal(coarse, [[[50, 50], [IGNORE, 8]]])
 

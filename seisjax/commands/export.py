@@ -12,7 +12,7 @@ from jax import export
 
 from seisjax.calibration import temperature_of
 from seisjax.commands.load import Trained, load
-from seisjax.config import to_dict
+from seisjax.config import multiples_of, to_dict
 from seisjax.conventions import AMPLITUDE, class_colors
 from seisjax.errors import UserError
 from seisjax.experiment import num_classes
@@ -53,7 +53,7 @@ def export_run(
     forward = _forward(run, temperature)
     metadata = _metadata(run, workdir, temperature, licence)
     with beside(output) as partial:
-        size = write_artifact(partial, forward, run.survey.padded, metadata, platforms)
+        size = write_artifact(partial, forward, run.image_shape, metadata, platforms, _network(run))
         checked = _check(partial, forward, run)
     return (
         f"exported checkpoint {run.step} of {workdir} to {output}: {metadata['parameters']} parameters, "
@@ -63,10 +63,14 @@ def export_run(
 
 def _forward(run: Trained, temperature: float) -> Callable[[jax.Array], jax.Array]:
     """Images to probabilities, parameters inside."""
-    member = run.members[0]
-    params, rest = jax.device_get((member.params, member.rest))
+    network = _network(run)
     function = make_forward(run.segmenter.network)
-    return lambda images: function(params, rest, images, jnp.float32(temperature))
+    return lambda images: function(network["params"], network["rest"], images, jnp.float32(temperature))
+
+
+def _network(run: Trained) -> dict[str, Any]:
+    member = run.members[0]
+    return jax.device_get({"params": member.params, "rest": member.rest})
 
 
 def _metadata(run: Trained, workdir: Path, temperature: float, licence: str) -> dict[str, Any]:
@@ -84,7 +88,8 @@ def _metadata(run: Trained, workdir: Path, temperature: float, licence: str) -> 
         "label_scale": record.get("label_scale", 0),
         "window": list(survey.window),
         "padded_window": list(survey.padded),
-        "multiple": 2 ** (config.model.levels - 1),
+        "multiple": list(multiples_of(config)),
+        "neighbours": config.data.neighbours,
         "overlap": config.predict.overlap,
         "directions": list(config.data.directions),
         "batch_size": config.predict.batch_size or config.data.batch_size,
@@ -121,7 +126,7 @@ def _check(file: Path, forward: Callable[[jax.Array], jax.Array], run: Trained) 
     if export.default_export_platform() not in artifact.metadata["platforms"]:
         return "not compared with the run, which needs another device"
     scale = run.segmenter.network.normalization
-    noise = np.random.default_rng(0).normal(scale.center, scale.scale, (1, *run.survey.padded, 1)).astype(np.float32)
+    noise = np.random.default_rng(0).normal(scale.center, scale.scale, (1, *run.image_shape)).astype(np.float32)
     noise[..., : noise.shape[-2] // 8, :] = np.nan
     (of_file,) = artifact.forwards()
     difference = float(np.abs(np.asarray(of_file(noise)) - np.asarray(jax.jit(forward)(noise))).max())

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ import numpy as np
 
 from seisjax import experiment
 from seisjax.checkpoint import Checkpoints
-from seisjax.config import Experiment, from_dict
+from seisjax.config import Experiment, from_dict, kernels_of, strides_of
 from seisjax.errors import UserError
-from seisjax.experiment import Fit, Segmenter, Survey
+from seisjax.experiment import Fit, Segmenter, Survey, channels
+from seisjax.geometry import Shape, put_back
+from seisjax.models.parts import fingerprint
 from seisjax.models.unet import receptive_radius
 from seisjax.training import workdir as folder
 from seisjax.training.state import State, averaged
@@ -47,9 +48,10 @@ class Trained:
     members: tuple[Member, ...]
 
     def forwards(self, temperature: float = 1.0) -> list[Callable[[np.ndarray], jax.Array]]:
-        """One function a member: images (B, *padded, 1), NaN = no data, to probabilities (B, *padded, classes) float32.
+        """One function a member: images (B, *image_shape), NaN = no data, to probabilities (B, *padded, classes).
 
-        They may return before the device is done. Logits are divided by `temperature` first (see calibration.py).
+        They are float32, and may be returned before the device is done. Logits are divided by `temperature` first (see
+        calibration.py).
         Raises UserError where that is not above 0.
         """
         if not (math.isfinite(temperature) and temperature > 0):
@@ -61,24 +63,25 @@ class Trained:
         return [functools.partial(forward, member) for member in self.members]
 
     @property
-    def receptive_radius(self) -> int | None:
-        """Samples on either side beyond which nothing changes a probability; None where the window's extent does."""
+    def image_shape(self) -> Shape:
+        """Sides and channels of the images that it is given."""
+        return (*self.survey.padded, channels(self.config))
+
+    @property
+    def receptive_radius(self) -> Shape | None:
+        """Samples on either side, along each axis of the window, beyond which nothing changes a probability; None where
+        the window's extent does."""
         model, normalization = self.config.model, self.segmenter.network.normalization
         if model.norm in ("group", "instance") or normalization.scope != "training" or model.vertical_position:
             return None
-        return receptive_radius(model.levels) + normalization.agc // 2
+        *radius, last = receptive_radius(kernels_of(self.config), strides_of(self.config))
+        along = put_back(self.config.data.window, (*radius, last + normalization.agc // 2), 0)
+        return along[-len(self.survey.window) :]
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """16 hex digits over names, dtypes, shapes and bytes of all that the members predict with, in their order."""
-        digest = hashlib.sha256()
-        for member in self.members:
-            leaves = jax.tree_util.tree_flatten_with_path({"params": member.params, "rest": member.rest})[0]
-            for path, leaf in leaves:
-                values = np.asarray(leaf)
-                digest.update(f"{jax.tree_util.keystr(path)} {values.dtype} {values.shape} ".encode())
-                digest.update(values.tobytes())
-        return digest.hexdigest()[:16]
+        return fingerprint(*({"params": member.params, "rest": member.rest} for member in self.members))
 
 
 def load(
@@ -130,10 +133,9 @@ def _member(step: int, state: State) -> Member:
 
 def _choose_steps(checkpoints: Checkpoints, names: str, workdir: Path) -> Sequence[int]:
     """The steps that are asked for, each once, in the order in which they are named first."""
-    best, last = checkpoints.best, checkpoints.latest
-    if best is None or last is None:
+    known = checkpoints.by_name
+    if not known:
         raise UserError(f"--workdir={workdir}: has no checkpoint yet; train first")
-    known = {"best": best, "last": last} | {str(step): step for step in checkpoints.steps}
     chosen: dict[int, None] = {}
     for name in names.split(","):
         if name.strip() not in known:

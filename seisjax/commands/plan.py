@@ -6,6 +6,7 @@ import numpy as np
 
 from seisjax import experiment
 from seisjax.commands.fitting import Limits, Memory, find_limits, table, try_options
+from seisjax.commands.pretrained import find
 from seisjax.config import Experiment, flatten, to_dict, validate
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
 from seisjax.data import Member
@@ -40,6 +41,8 @@ def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
     lines += [f"  image       float32 {batch['image'].shape}, labels uint8 {batch['labels'].shape}"]
     lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {jax.devices()[0].device_kind}"]
     lines += [f"  parameters  {parameter_count(state['params']):,}"]
+    if config.train.init_from:
+        lines += [f"  begins from {config.train.init_from}: {find(config, segmenter)[1]}"]
     lines += [f"  {line}" for line in _memory_lines(config, survey, segmenter, find_limits(device_gibibytes))]
     drawn = window * size * shares[0]  # samples of data.volume a step
     passed = f"{samples / drawn:,.1f} steps" if drawn else "never: its weight is 0"
@@ -125,7 +128,7 @@ def abstract_batch(config: Experiment, survey: Survey) -> Batch:
     """Shapes and dtypes of a global training batch."""
     size, sides = config.data.batch_size, survey.padded
     shapes = {
-        "image": jax.ShapeDtypeStruct((size, *sides, 1), jnp.float32),
+        "image": jax.ShapeDtypeStruct((size, *sides, experiment.channels(config)), jnp.float32),
         "labels": jax.ShapeDtypeStruct((size, *sides), jnp.uint8),
     }
     return shapes  # pyright: ignore[reportReturnType]

@@ -121,7 +121,7 @@ def _add_segy(volume: Volume, predictor: Predictor, request: Prediction) -> None
 
 def _seconds_a_batch(predictor: Predictor, task: Task) -> float:
     """Time that a network takes for a batch on the devices of this process: the median of a few, once compiled."""
-    images = np.zeros((task.batch_size, *task.cutting.padded, 1), np.float32)
+    images = np.zeros((task.batch_size, *task.cutting.image_shape), np.float32)
     seconds = []
     for _ in range(1 + _TIMED):
         started = time.perf_counter()

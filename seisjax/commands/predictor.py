@@ -12,7 +12,7 @@ import numpy as np
 from seisjax import runtime
 from seisjax.calibration import temperature_of
 from seisjax.commands.load import load
-from seisjax.config import Predict, from_dict
+from seisjax.config import Predict, from_dict, multiples_of
 from seisjax.conventions import class_colors
 from seisjax.errors import UserError
 from seisjax.experiment import num_classes
@@ -169,10 +169,11 @@ def _of_run(workdir: Path, request: Prediction) -> Predictor:
     cutting = Cutting(
         window=survey.window,
         padded=survey.padded,
-        multiple=2 ** (config.model.levels - 1),
+        multiple=multiples_of(config)[-len(survey.window) :],
         overlap=config.predict.overlap,
         radius=crop_radius(request.blend, run.receptive_radius, f"--workdir={workdir}"),
         directions=tuple(config.data.directions) if whole else (),
+        neighbours=config.data.neighbours,
     )
     return Predictor(
         volume=survey.volume,

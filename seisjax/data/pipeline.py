@@ -129,7 +129,7 @@ class _Placement:
         self.blocks = _blocks([self._box(index) for index in held if index is not None])
 
     def __call__(self, batches: list[Batch]) -> GlobalBatch:
-        shapes = {"image": (*self._shape, 1), "labels": self._shape}
+        shapes = {"image": (*self._shape, batches[0]["image"].shape[-1]), "labels": self._shape}
         return {
             name: jax.make_array_from_callback(shapes[name], sharding, partial(self._cut, name, batches))
             for name, sharding in self._shardings.items()

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, labelled_section
 from seisjax.data.draws import Draw, Sampler
 from seisjax.errors import UserError
-from seisjax.geometry import Box, Shape
+from seisjax.geometry import Box, Shape, section_axis
 from seisjax.volumes import Pending, Volume
 
 MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelled
@@ -27,10 +27,10 @@ _TRACES_KEPT = 2**22  # traces of which it is kept in memory whether they hold d
 class WindowSource:
     """Random access to the samples of a sampler's windows.
 
-    A sample is {"image": float32 (*padded, 1), "labels": uint8 (*padded)}. The image keeps the volume's units. Outside
-    the region of its draw, where the data is dead or not finite, and in the padding at the end of each axis, the
-    image is NaN and the labels are IGNORE; nothing outside the region is ever read. A section of another direction is
-    laid out as the sampler's window is: its two long sides in their order.
+    A sample is {"image": float32 (*padded, channels), "labels": uint8 (*padded)}. The image keeps the volume's units.
+    Outside the region of its draw, where the data is dead or not finite, and in the padding at the end of each axis,
+    the image is NaN and the labels are IGNORE; nothing outside the region is ever read. A section of another direction
+    is laid out as the sampler's window is: its two long sides in their order.
 
     Args:
       volume: where the samples come from.
@@ -38,16 +38,27 @@ class WindowSource:
       sampler: which windows.
       padded: sides of the samples, at least those of the window.
       labelled_only: never return a window without a labelled sample that has data: the sampler draws again.
+      neighbours: sections on either side of the window's own, which is the middle one of 1 + 2 * neighbours channels
+        (see `section_axis`). Those outside the region are NaN.
     """
 
     def __init__(
-        self, volume: Volume, labels: str | None, sampler: Sampler, padded: Sequence[int], *, labelled_only: bool
+        self,
+        volume: Volume,
+        labels: str | None,
+        sampler: Sampler,
+        padded: Sequence[int],
+        *,
+        labelled_only: bool,
+        neighbours: int = 0,
     ) -> None:
         self.volume = volume
         self.labels = labels
         self.sampler = sampler
         self.padded: Shape = tuple(padded)
         self.labelled_only = labelled_only and labels is not None
+        self.neighbours = neighbours
+        self._beside = WindowSource(volume, None, sampler, padded, labelled_only=False) if neighbours else None
         self._bytes_used = 0
         self._lock = threading.Lock()
         if labels is not None:
@@ -77,11 +88,10 @@ class WindowSource:
         Raises UserError where no window with a label is found.
         """
         part = Box.whole(self.padded) if part is None else part
-        dtype = self.volume.arrays[AMPLITUDE].dtype.newbyteorder("=")
-        fill = self.volume.coding.fill(dtype) if as_stored else None
-        start = self._start_decoded if fill is None else partial(self._start_stored, fill=fill)
-        dtype, fill = (np.dtype(np.float32), np.nan) if fill is None else (dtype, fill)
-        image, labels = _empty((len(indices), *part.shape), dtype), self._empty_labels((len(indices), *part.shape))
+        start, dtype, fill = self._reader(as_stored)
+        sections = _empty((len(indices), *part.shape, 1 + 2 * self.neighbours), dtype)
+        image, labels = labelled_section(sections), self._empty_labels((len(indices), *part.shape))
+        windows: dict[int, _Window | None] = {}
         attempts = [0] * len(indices)
         waiting = list(range(len(indices)))
         while waiting:
@@ -89,7 +99,7 @@ class WindowSource:
             self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
             for row in waiting:
                 draw, attempts[row] = self._draw(indices[row], attempts[row])
-                window = None if draw is None else _Window(draw, self.sampler.window, part)
+                window = windows[row] = None if draw is None else _Window(draw, self.sampler.window, part)
                 if window is None or window.place.shape != part.shape:
                     image[row] = fill
                     if self.labels is not None:
@@ -110,12 +120,36 @@ class WindowSource:
             waiting = sorted(doubtful.keys() - labelled)
             for row in waiting:
                 attempts[row] += 1
-        return {"image": image[..., None], "labels": labels}
+        if self._beside is not None:
+            self._beside._read_beside(windows, sections, as_stored)
+        return {"image": sections, "labels": labels}
 
     @property
     def bytes_used(self) -> int:
         """Bytes, as stored arrays count them, of the samples that were handed out so far by this process."""
-        return self._bytes_used
+        return self._bytes_used + (0 if self._beside is None else self._beside.bytes_used)
+
+    def _read_beside(self, windows: Mapping[int, "_Window | None"], sections: np.ndarray, as_stored: bool) -> None:
+        """Fill in all but the middle of sections (B, *part, channels) that lie side by side in the draws' regions."""
+        start, _, fill = self._reader(as_stored)
+        middle, reads = sections.shape[-1] // 2, []
+        unknown = np.empty(sections.shape[1:-1], np.uint8)
+        for channel in set(range(sections.shape[-1])) - {middle}:
+            sections[..., channel] = fill
+            for row, window in windows.items():
+                if window is not None and (box := window.beside(channel - middle)).size:
+                    reads.append(start(box, *window.views(sections[row, ..., channel], unknown)))
+                    self._count(box)
+        for finish in reads:
+            finish()
+
+    def _reader(self, as_stored: bool) -> tuple[Callable[..., Callable[[], None]], np.dtype, Any]:
+        """What begins to read a box into images and labels, with the type of the images and what stands for no data."""
+        dtype = self.volume.arrays[AMPLITUDE].dtype.newbyteorder("=")
+        fill = self.volume.coding.fill(dtype) if as_stored else None
+        if fill is None:
+            return self._start_decoded, np.dtype(np.float32), np.nan
+        return partial(self._start_stored, fill=fill), dtype, fill
 
     def _draw(self, index: int, attempt: int) -> tuple[Draw | None, int]:
         """The first window from this attempt on that may hold a label, as far as the label index can tell."""
@@ -260,6 +294,14 @@ class _Window:
         start = map(sum, zip(_moved(laid.start, thin, across), draw.box.start, strict=True))
         self.box = Box(tuple(start), _moved(laid.shape, thin, across))
         self._turned = thin, across
+
+    def beside(self, offset: int) -> Box:
+        """The box moved by so many samples across the section; empty where that is outside the region."""
+        axis = section_axis(self.draw.box.shape)
+        if axis is None:
+            return Box(self.box.start, (0,) * len(self.box.shape))
+        start = [a + offset * (i == axis) for i, a in enumerate(self.box.start)]
+        return Box(tuple(start), self.box.shape).intersect(self.draw.region)
 
     def views(self, *arrays: np.ndarray) -> Iterator[np.ndarray]:
         """What the box holds of arrays (*part), with the axes of the volume."""

@@ -1,11 +1,13 @@
 """A network with all that it takes to use it, in one file: written by `export.py`, read here without any config.
 
 The file is a zip archive of `model.bin`, a function serialised by `jax.export` (StableHLO; parameters, normalisation
-and temperature inside: raw amplitudes (B, *padded, 1), NaN = no data, to probabilities (B, *padded, classes)), and
-`metadata.json`, which says how to cut data into its windows and what comes out. Nothing in it is pickled.
+and temperature inside: raw amplitudes (B, *padded, channels), NaN = no data, to probabilities (B, *padded, classes)),
+`metadata.json`, which says how to cut data into its windows and what comes out, and `network/NAME.npy`, the parameters
+and running statistics once more, for training to begin with. Nothing in it is pickled; `numpy.load` opens it too.
 """
 
 import hashlib
+import io
 import itertools
 import json
 import zipfile
@@ -25,14 +27,16 @@ from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box, Shape, lattice_stride, parse_region
 from seisjax.inference.predict import Task, predict_volume
 from seisjax.inference.views import Cutting, crop_radius
+from seisjax.models.parts import fingerprint, nested
 from seisjax.synthesis import open_data
 from seisjax.volumes import Volume, create_volume
 from seisjax.volumes.resampling import same_interval
 from seisjax.volumes.store import Store
 from seisjax.volumes.targets import at_interval, fit_window
 
-FORMAT, VERSION = "seisjax model", 1
-MODEL, METADATA = "model.bin", "metadata.json"
+FORMAT, VERSION = "seisjax model", 2
+_READABLE = (1, 2)  # 1: `multiple` and `receptive_radius` are one number for all axes
+MODEL, METADATA, NETWORK = "model.bin", "metadata.json", "network/"
 
 _BLOCK_BYTES = 2**30  # memory for the sums of one block of output
 _numbers = itertools.count()
@@ -72,9 +76,15 @@ class Artifact:
         return tuple(self.metadata["padded_window"])
 
     @property
-    def multiple(self) -> int:
-        """Windows stand on a grid of so many samples."""
-        return self.metadata["multiple"]
+    def neighbours(self) -> int:
+        """Sections on either side of a window that it is given as channels."""
+        return self.metadata.get("neighbours", 0)
+
+    @property
+    def multiple(self) -> int | Shape:
+        """Windows stand on a grid of so many samples: one number for all their sides (as older files have it) or one
+        each."""
+        return _numbers_of(self.metadata["multiple"])
 
     @property
     def overlap(self) -> float:
@@ -107,10 +117,12 @@ class Artifact:
         return self.metadata["sha256"][:16]
 
     def forwards(self, temperature: float = 1.0) -> list[Callable[[np.ndarray], jax.Array]]:
-        """A list of one function: images (B, *padded, 1), NaN = no data, to probabilities (B, *padded, classes).
+        """A list of one function: images (B, *padded, channels), NaN = no data, to probabilities (B, *padded, classes).
 
-        They are float32. Images of panels may lack the first side where that is 1. The batch is split over the devices
-        of this process where they divide it. Raises UserError for a temperature: the one of the file is inside it.
+        There is a channel for each of the sections side by side that it sees (`neighbours`), the window's own in the
+        middle. Probabilities are float32. Images of panels may lack the first side where that is 1. The batch is split
+        over the devices of this process where they divide it.
+        Raises UserError for a temperature: the one of the file is inside it.
         """
         if temperature != 1:
             raise UserError(f"{self.path}: its temperature was chosen when it was written; leave --temperature out")
@@ -118,7 +130,7 @@ class Artifact:
 
     def _forward(self, images: np.ndarray) -> jax.Array:
         sides = images.shape[1:-1]
-        whole = np.asarray(images, np.float32).reshape(len(images), *self.padded, 1)
+        whole = np.asarray(images, np.float32).reshape(len(images), *self.padded, 1 + 2 * self.neighbours)
         devices = jax.local_devices()
         if len(devices) > 1 and len(images) % len(devices) == 0:
             mesh = sharding.make_mesh(len(devices), 1, devices)
@@ -151,11 +163,13 @@ class Artifact:
         sampling interval do not fit.
         """
         names = [axis.name for axis in volume.axes]
-        window, padded = fit_window(names, self.axes, self.window, self.padded, volume.url)
-        radius = crop_radius(blend, self.metadata["receptive_radius"], str(self.path))
+        window, padded = fit_window(names, self.axes, self.window, self.padded, volume.url, self.neighbours)
+        given = self.metadata["receptive_radius"]
+        radius = crop_radius(blend, None if given is None else _numbers_of(given), str(self.path))
         volume = at_interval(volume, self.sampling_interval, self.unit, resample=resample)
         directions = self.directions if len(window) == len(self.window) else ()
-        return volume, Cutting(window, padded, self.multiple, self.overlap, blend, radius, directions)
+        multiple, radius = (n if isinstance(n, int) else n[-len(window) :] for n in (self.multiple, radius))
+        return volume, Cutting(window, padded, multiple, self.overlap, blend, radius, directions, self.neighbours)
 
     def predict(self, array: Any, *, sampling_interval: float, axes: Sequence[str], batch_size: int = 0) -> np.ndarray:
         """Class probabilities (classes, *array.shape) float32 of a whole array of any size; NaN where it has no data.
@@ -250,6 +264,11 @@ class Artifact:
             )
 
 
+def _numbers_of(value: int | Sequence[int]) -> int | Shape:
+    """A number for all sides of windows, or one each, as JSON has it."""
+    return value if isinstance(value, int) else tuple(value)
+
+
 def _as_volume(array: np.ndarray, url: str, axes: Sequence[str], interval: float, unit: str) -> Volume:
     labels = [np.arange(n) for n in array.shape[:-1]] + [np.arange(array.shape[-1]) * float(interval)]
     named = [Axis(name, x, unit if x is labels[-1] else "") for name, x in zip(axes, labels, strict=True)]
@@ -262,20 +281,8 @@ def _as_volume(array: np.ndarray, url: str, axes: Sequence[str], interval: float
 def load_artifact(path: str | Path) -> Artifact:
     """Read a file of launch/export.py. Raises UserError where it is none, is damaged, or of a later format."""
     path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            metadata, model = json.loads(archive.read(METADATA)), archive.read(MODEL)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give a file of launch/export.py") from error
-    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, ValueError) as error:
-        raise UserError(f"{path}: is damaged, or no file of launch/export.py ({error})") from error
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        raise UserError(f"{path}: is no file of launch/export.py")
-    if metadata.get("format_version") != VERSION:
-        raise UserError(
-            f"{path}: has format {metadata.get('format_version')}, this seisjax reads {VERSION}; use the seisjax that "
-            "wrote it, or export it again"
-        )
+    metadata, members = _read(path, lambda name: name == MODEL)
+    model = members.get(MODEL, b"")
     if hashlib.sha256(model).hexdigest() != metadata.get("sha256"):
         raise UserError(f"{path}: is damaged ({MODEL} is not what {METADATA} tells of); fetch it again")
     try:
@@ -284,3 +291,45 @@ def load_artifact(path: str | Path) -> Artifact:
         raise UserError(f"{path}: needs the package {error.name}; install seisjax with what it depends on") from error
     except Exception as error:  # jax has no error of its own for a version that it does not know
         raise UserError(f"{path}: jax {jax.__version__} cannot read it ({error}); update jax") from error
+
+
+def read_network(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The network in a file of launch/export.py, {"params": ..., "rest": ...} as trees of arrays, and the metadata.
+
+    Raises UserError as `load_artifact` does, and where the file is of before these were kept.
+    """
+    path = Path(path)
+    metadata, members = _read(path, lambda name: name.startswith(NETWORK))
+    if not members:
+        raise UserError(f"{path}: holds no parameters to train from; export the run again with this seisjax")
+    try:
+        arrays = {
+            name.removeprefix(NETWORK).removesuffix(".npy"): np.load(io.BytesIO(data), allow_pickle=False)
+            for name, data in members.items()
+        }
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error}); fetch it again") from error
+    network = {"params": {}, "rest": {}} | nested(arrays)
+    if fingerprint(network) != metadata["run"]["weights"]:
+        raise UserError(f"{path}: is damaged ({NETWORK} is not what {METADATA} tells of); fetch it again")
+    return network, metadata
+
+
+def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The metadata of a file, and those of its other members whose names are wanted."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read(METADATA))
+            members = {name: archive.read(name) for name in archive.namelist() if wanted(name)}
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a file of launch/export.py") from error
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, ValueError) as error:
+        raise UserError(f"{path}: is damaged, or no file of launch/export.py ({error})") from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise UserError(f"{path}: is no file of launch/export.py")
+    if metadata.get("format_version") not in _READABLE:
+        raise UserError(
+            f"{path}: has format {metadata.get('format_version')}, this seisjax reads up to {VERSION}; use the seisjax "
+            "that wrote it, or export it again"
+        )
+    return metadata, members

@@ -89,7 +89,8 @@ def choose_layout(box: Box, chunk: Shape, shard: Shape, views: Sequence[View], s
     """
     extent = box.shape
     shard = grow(chunk, (chunk[0], *map(min, shard[1:], extent[1:])), samples)
-    reach = [max(view.lattice.window[i] - view.lattice.stride[i] for view in views) for i in range(len(extent))]
+    around = [map(operator.add, map(operator.sub, v.lattice.window, v.lattice.stride), v.context) for v in views]
+    reach = list(map(max, zip(*around, strict=True)))
     reach = [round_up(samples, side) for samples, side in zip(reach, chunk, strict=True)]  # chunks are read whole
     room = samples // min(shard[0], extent[0])
 

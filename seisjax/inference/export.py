@@ -17,7 +17,8 @@ from jaxlib.mlir.passmanager import PassManager
 
 from seisjax.errors import UserError
 from seisjax.geometry import Shape
-from seisjax.inference.artifact import FORMAT, METADATA, MODEL, VERSION
+from seisjax.inference.artifact import FORMAT, METADATA, MODEL, NETWORK, VERSION
+from seisjax.models.parts import named
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)  # the same network gives the same file
@@ -32,17 +33,19 @@ def check_platforms(platforms: Sequence[str]) -> None:
 def write_artifact(
     path: Path,
     forward: Callable[[jax.Array], jax.Array],
-    padded: Shape,
+    image_shape: Shape,
     metadata: Mapping[str, Any],
     platforms: Sequence[str],
+    network: Mapping[str, Any],
 ) -> int:
     """Write a network to `path` and return the file's size in bytes.
 
-    forward: images (B, *padded, 1) float32 to probabilities (B, *padded, classes), traceable by JAX, parameters inside.
-    platforms: some of PLATFORMS.
+    forward: images (B, *image_shape) float32, channels last, to probabilities (B, *padded, classes), traceable by JAX,
+    parameters inside.
+    platforms: some of PLATFORMS. network: {"params": ..., "rest": ...}, trees of arrays, kept beside the function.
     """
     (batch,) = export.symbolic_shape("batch")
-    images = jax.ShapeDtypeStruct((batch, *padded, 1), np.float32)
+    images = jax.ShapeDtypeStruct((batch, *image_shape), np.float32)
     try:
         exported = export.export(jax.jit(forward), platforms=list(platforms))(images)
         model = portable(exported)
@@ -54,6 +57,9 @@ def write_artifact(
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo(METADATA, _NO_DATE), text, zipfile.ZIP_DEFLATED)
         archive.writestr(zipfile.ZipInfo(MODEL, _NO_DATE), model)  # parameters do not compress
+        for name, leaf in named(dict(network)).items():
+            with archive.open(zipfile.ZipInfo(f"{NETWORK}{name}.npy", _NO_DATE), "w") as member:
+                np.lib.format.write_array(member, np.asarray(leaf), allow_pickle=False)
     return path.stat().st_size
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from seisjax.conventions import AMPLITUDE
 from seisjax.errors import UserError
-from seisjax.geometry import Box, format_region
+from seisjax.geometry import Box, for_each, format_region
 from seisjax.inference.blend import Members, RunningSums
 from seisjax.inference.blocks import Block, Layout, choose_layout
 from seisjax.inference.device import DeviceQueue
@@ -36,8 +36,8 @@ from seisjax.volumes.store import bytes_read
 
 _PLANES = 8  # of which products are made at a time, at most
 
-# Images (B, *padded_window, 1) float32 in the volume's units, NaN = no data, to probabilities (B, *window, classes) or
-# longer along the window's axes.
+# Images (B, *Cutting.image_shape) float32 in the volume's units, NaN = no data, to probabilities (B, *window, classes)
+# or longer along the window's axes.
 Forward = Callable[[np.ndarray], Any]
 Progress = Callable[[int, int], None]
 
@@ -108,7 +108,8 @@ class Task:
             "predict.overlap": cutting.overlap,
             "predict.batch_size": self.batch_size,
             "predict.probability_dtype": self.probability_dtype,
-            "window": [list(cutting.window), list(cutting.padded), cutting.multiple],
+            "window": [list(cutting.window), list(cutting.padded), list(for_each(cutting.multiple, cutting.window))],
+            "data.neighbours": cutting.neighbours,
             "blocks": [list(layout.shard), list(layout.block)],
             **self.key,
         }
@@ -238,12 +239,18 @@ def _report_failed(work: Work, products: ProductsVolume, say: Callable[[str], No
 
 @dataclass(frozen=True)
 class _Read:
-    """A window that was read for a run: its lattice, place and samples (*window, NaN = no data)."""
+    """A window that was read for a run: its lattice and place, and its samples with what the network sees around it
+    (NaN = no data)."""
 
     run: Run
     view: View
     window: Box
-    image: np.ndarray
+    samples: np.ndarray
+
+    @property
+    def image(self) -> np.ndarray:
+        """The samples of the window alone."""
+        return self.view.labelled(self.samples)
 
 
 def _windows(task: Task, work: Work, progress: Progress) -> Iterator[_Read | Run]:
@@ -267,13 +274,13 @@ def _windows_of(run: Run, volume: Volume, views: Sequence[View], work: Work) -> 
     """The windows that touch blocks of a run: in the order of their first samples, then lattice by lattice, so that
     the order in which a block is given its windows is the same whatever the run."""
     row, extent = None, run.extent
-    reader = SlabReader(volume, hull(views, extent))
+    reader = SlabReader(volume, hull(views, extent), behind=max(view.context[0] for view in views))
     for row_start, number, window in heapq.merge(*(_numbered(i, view, extent) for i, view in enumerate(views))):
         if row_start != row:
             row = row_start
             work.refresh(run)
         if run.touched(window):
-            yield _Read(run, views[number], window, reader.read(window))
+            yield _Read(run, views[number], window, reader.read(views[number].reads(window)))
 
 
 def _numbered(number: int, view: View, extent: Box) -> Iterator[tuple[int, int, Box]]:
@@ -311,10 +318,10 @@ def _calls(
 
 
 def _call(forward: Forward, reads: Sequence[_Read], flip: tuple[int, ...], task: Task) -> Any:
-    images = np.full((task.batch_size, *task.cutting.padded, 1), np.nan, np.float32)
+    images = np.full((task.batch_size, *task.cutting.image_shape), np.nan, np.float32)
     for image, read in zip(images, reads, strict=False):
         inside = tuple(slice(side) for side in task.cutting.cut)
-        image[(*inside, 0)] = read.view.to_network(np.flip(read.image, flip))
+        image[inside] = read.view.to_network(np.flip(read.samples, flip))
     return forward(images)
 
 

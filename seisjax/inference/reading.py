@@ -22,8 +22,10 @@ class SlabReader:
     trace.
     """
 
-    def __init__(self, volume: Volume, box: Box):
-        """`box`: all that will be asked for; it may reach past the volume."""
+    def __init__(self, volume: Volume, box: Box, behind: int = 0):
+        """`box`: all that will be asked for; it may reach past the volume. behind: how many rows before an earlier
+        window a later one may start."""
+        self._behind = behind
         self._volume = volume
         self._box = box.intersect(Box.whole(volume.shape))
         self._chunk = volume.arrays[AMPLITUDE].chunk[0]
@@ -32,18 +34,19 @@ class SlabReader:
         self._reached = self._box.start[0]  # everything before it was begun to be read
 
     def read(self, window: Box) -> np.ndarray:
-        """float32 samples of a window, to be left as they are, NaN where there are no data. No window may start before
-        an earlier one did.
+        """float32 samples of a window, to be left as they are, NaN where there are no data. No window may start more
+        than `behind` rows before an earlier one did.
 
         Raises UnreadableError.
         """
         inner = window.intersect(self._box)
         if not inner.size:
             return np.full(window.shape, np.nan, np.float32)
-        while self._slabs and self._slabs[0][0].stop[0] <= inner.start[0]:
+        first = inner.start[0] - self._behind
+        while self._slabs and self._slabs[0][0].stop[0] <= first:
             self._slabs.popleft()
         if not self._slabs:  # nothing between the last window and this one is wanted
-            self._skip_to(inner.start[0])
+            self._skip_to(first)
         while not self._slabs or self._slabs[-1][0].stop[0] < inner.stop[0]:
             self._slabs.append(self._fetch())
         if self._slabs[0][0].contains(window):  # as it does with sections: no copy

@@ -1,12 +1,23 @@
 """How a volume is cut into windows for a network, and with what weights their results are put together."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from seisjax.errors import UserError, nearest
-from seisjax.geometry import Axis, Box, Lattice, Shape, lattice_stride, section_windows
+from seisjax.geometry import (
+    Axis,
+    Box,
+    Lattice,
+    Shape,
+    for_each,
+    lattice_stride,
+    put_back,
+    section_axis,
+    section_windows,
+)
 
 BLENDS = ("linear", "uniform", "crop")
 
@@ -17,8 +28,9 @@ class Cutting:
 
     window, padded: sides of the network's windows, and of the images it is given; what is beyond the window is NaN.
     overlap: share of a window's side that neighbours share. multiple: windows stand on a grid of so many samples, that
-    of the network's pooling. directions: axes across which sections are cut, each in turn, and their results averaged;
-    none: those across which `window` has a side of 1.
+    of the network's pooling; this and `radius` are one number for all sides of the window or one each. directions: axes
+    across which sections are cut, each in turn, and their results averaged; none: those across which `window` has a
+    side of 1. neighbours: sections on either side that the network sees too, as channels.
     blend: weights where windows overlap: "linear" falls from the middle to the faces, "uniform" is 1 everywhere, and
     "crop" leaves out `radius` samples at all faces that do not lie at the volume's end, beyond which the network does
     not see: then what is left equals that of one window as large as the volume (or as `window`, where that is longer).
@@ -26,11 +38,17 @@ class Cutting:
 
     window: Shape
     padded: Shape
-    multiple: int = 1
+    multiple: int | Shape = 1
     overlap: float = 0.5
     blend: str = "linear"
-    radius: int = 0
+    radius: int | Shape = 0
     directions: tuple[str, ...] = ()
+    neighbours: int = 0
+
+    @property
+    def image_shape(self) -> Shape:
+        """Sides and channels of the images that the network is given."""
+        return (*self.padded, 1 + 2 * self.neighbours)
 
     @property
     def cut(self) -> Shape:
@@ -44,8 +62,13 @@ class Cutting:
             raise UserError(f"--blend={self.blend}: unknown{nearest(self.blend, BLENDS)}")
         windows = section_windows(self.window, self.directions, axes, "--directions")
         if self.blend == "crop":
-            windows = tuple(_filled(window, self.padded) for window in windows)
+            windows = tuple(self.turned(self.padded, window) for window in windows)
         return [View.of(self, window, tuple(len(axis) for axis in axes)) for window in windows]
+
+    def turned(self, sides: int | Shape, window: Shape) -> Shape:
+        """Numbers for the network's window as those of a window cut in another direction; 1 for sides of 1."""
+        given = zip(for_each(sides, self.window), self.window, strict=True)
+        return put_back(window, [number for number, side in given if side > 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,34 +77,57 @@ class View:
 
     moved: axis of the volume that becomes another one of the network's window, for sections of another direction.
     profiles: along each axis the weights of the windows that start there, float64; a sample's weight is their product.
+    context: along each axis the samples beyond a window, on either side, that the network sees.
     """
 
     lattice: Lattice
     moved: tuple[int, int]
     profiles: tuple[dict[int, np.ndarray], ...]
+    context: Shape
 
     @classmethod
     def of(cls, cutting: Cutting, window: Shape, shape: Shape) -> "View":
         """The view that cuts windows of these sides; see `Cutting`."""
-        stride = lattice_stride(window, cutting.overlap, cutting.multiple)
+        multiple, radius = (cutting.turned(numbers, window) for numbers in (cutting.multiple, cutting.radius))
+        stride = lattice_stride(window, cutting.overlap, multiple)
         if cutting.blend == "crop":
-            stride = _cropped_stride(cutting, window, shape)
-        multiple = tuple(cutting.multiple if step % cutting.multiple == 0 else step for step in stride)
+            stride = _cropped_stride(window, multiple, radius, shape)
+        multiple = tuple(m if step % m == 0 else step for m, step in zip(multiple, stride, strict=True))
         lattice = Lattice(shape, window, stride, multiple=multiple)
         moved = (window.index(1), cutting.window.index(1)) if cutting.directions else (0, 0)
-        profiles = tuple(_profiles(lattice, axis, cutting) for axis in range(len(shape)))
-        return cls(lattice, moved, profiles)
+        profiles = tuple(_profiles(lattice, axis, cutting.blend, radius[axis]) for axis in range(len(shape)))
+        across = section_axis(window)
+        context = tuple(cutting.neighbours if axis == across else 0 for axis in range(len(shape)))
+        return cls(lattice, moved, profiles, context)
 
-    def to_network(self, values: np.ndarray) -> np.ndarray:
-        """A window's samples, as the network's axes lie."""
-        return np.moveaxis(values, *self.moved)
+    def reads(self, window: Box) -> Box:
+        """What the network sees of a window: its samples and its context, which may lie beyond the volume."""
+        start = map(operator.sub, window.start, self.context)
+        return Box.between(tuple(start), tuple(map(operator.add, window.stop, self.context)))
+
+    def hull(self, box: Box) -> Box:
+        """The smallest box that holds all that is read for windows that share a sample with `box`."""
+        hull = self.lattice.hull(box)
+        return self.reads(hull) if hull.size else hull
+
+    def labelled(self, samples: np.ndarray) -> np.ndarray:
+        """What was read of a window without its context."""
+        sides = zip(samples.shape, self.context, strict=True)
+        return samples[tuple(slice(beyond, side - beyond) for side, beyond in sides)]
+
+    def to_network(self, samples: np.ndarray) -> np.ndarray:
+        """What was read of a window as an image (*window, channels), as the network's axes lie."""
+        image = samples[..., None]
+        for axis, beyond in enumerate(self.context):
+            image = np.swapaxes(image, axis, -1) if beyond else image
+        return np.moveaxis(image, *self.moved)
 
     def from_network(self, values: np.ndarray) -> np.ndarray:
         """What the network says of a window, as the volume's axes lie."""
         return np.moveaxis(values, *reversed(self.moved))
 
 
-def crop_radius(blend: str, radius: int | None, where: str) -> int:
+def crop_radius(blend: str, radius: int | Shape | None, where: str) -> int | Shape:
     """Samples to leave out at a window's faces: the network's receptive radius for "crop", 0 for other blends.
 
     radius: None where the network sees whole windows; then "crop" raises UserError, which says `where` the network is.
@@ -96,17 +142,17 @@ def crop_radius(blend: str, radius: int | None, where: str) -> int:
 
 
 def hull(views: Sequence[View], box: Box) -> Box:
-    """The smallest box that holds all windows of some lattices that share a sample with `box`, of which there are."""
-    hulls = [found for view in views if (found := view.lattice.hull(box)).size]
+    """The smallest box that holds all that is read for windows that share a sample with `box`, of which there are."""
+    hulls = [found for view in views if (found := view.hull(box)).size]
     first = [min(sides) for sides in zip(*(found.start for found in hulls), strict=True)]
     past = [max(sides) for sides in zip(*(found.stop for found in hulls), strict=True)]
     return Box.between(first, past)
 
 
-def _profiles(lattice: Lattice, axis: int, cutting: Cutting) -> dict[int, np.ndarray]:
+def _profiles(lattice: Lattice, axis: int, blend: str, radius: int) -> dict[int, np.ndarray]:
     """Weights along one axis of the windows of a lattice, by where they start; they add up to 1."""
     side, starts = lattice.window[axis], lattice.starts[axis]
-    unscaled = {start: _unscaled(lattice, axis, start, cutting.blend, cutting.radius) for start in starts}
+    unscaled = {start: _unscaled(lattice, axis, start, blend, radius) for start in starts}
     total = np.zeros(starts[-1] + side)
     for start, profile in unscaled.items():
         total[start : start + side] += profile
@@ -126,24 +172,17 @@ def _unscaled(lattice: Lattice, axis: int, start: int, blend: str, radius: int) 
     return weights
 
 
-def _filled(window: Shape, padded: Shape) -> Shape:
-    """The window with the long sides of `padded` in place of its own, in their order."""
-    long = iter([side for side in padded if side > 1])
-    return tuple(side if side == 1 else next(long) for side in window)
-
-
-def _cropped_stride(cutting: Cutting, window: Shape, shape: Shape) -> Shape:
+def _cropped_stride(window: Shape, multiple: Shape, radius: Shape, shape: Shape) -> Shape:
     """The longest strides at which what is left of windows still covers the volume."""
     strides = []
-    for side, extent in zip(window, shape, strict=True):
-        left = (side - 2 * cutting.radius) // cutting.multiple * cutting.multiple
+    for side, m, r, extent in zip(window, multiple, radius, shape, strict=True):
+        left = (side - 2 * r) // m * m
         if side == 1 or extent <= side:
             strides.append(side)
         elif left <= 0:
             raise UserError(
-                f"--blend=crop: {cutting.radius} samples at each face of a window are left out, and of "
-                f"{side} nothing remains; predict with --blend=linear, or train on windows of at least "
-                f"{2 * cutting.radius + cutting.multiple}"
+                f"--blend=crop: {r} samples at each face of a window are left out, and of {side} nothing remains; "
+                f"predict with --blend=linear, or train on windows of at least {2 * r + m}"
             )
         else:
             strides.append(left)

@@ -4,7 +4,9 @@ Parameters and statistics are float32; `dtype` is that of convolutions and activ
 scale one): `initialize.py` draws them all at once.
 """
 
+import functools
 import math
+import operator
 from collections.abc import Callable
 
 import jax
@@ -14,6 +16,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 
 from seisjax.conventions import SPACE
+from seisjax.models.convolution import convolution
 
 Sides = tuple[int, ...]
 
@@ -27,41 +30,38 @@ GROUPS = 8  # Wolny et al. (2020), doi:10.7554/eLife.57613
 
 
 class Convolution(nnx.Module):
-    """A convolution with a kernel of 3 samples along each axis that keeps the size (zeros outside)."""
+    """A convolution that keeps the size (zeros outside), with a kernel of an odd number of samples along each axis."""
 
-    def __init__(self, in_features: int, features: int, *, ndim: int, use_bias: bool, dtype: jnp.dtype):
-        self.kernel = nnx.Param(jnp.zeros((3,) * ndim + (in_features, features)))
+    def __init__(self, in_features: int, features: int, *, kernel: Sides, use_bias: bool, dtype: jnp.dtype):
+        self.kernel = nnx.Param(jnp.zeros((*kernel, in_features, features)))
         self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        spatial = "DHW"[-(x.ndim - 2) :]
-        names = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
-        y = lax.conv_general_dilated(
-            x.astype(self.dtype), self.kernel[...].astype(self.dtype), (1,) * (x.ndim - 2), "SAME", None, None, names
-        )
+    def __call__(self, x: jax.Array, split: NamedSharding | None = None) -> jax.Array:
+        y = convolution(x.astype(self.dtype), self.kernel[...].astype(self.dtype), split)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
 class UpConvolution(nnx.Module):
-    """A transposed convolution with kernel 2 and stride 2, which doubles the size.
+    """A transposed convolution with kernels as long as its strides, which multiplies the size by them.
 
-    Its taps do not overlap, so it is a matrix product that gives each sample's 2^ndim children, and a reshape
+    Its taps do not overlap, so it is a matrix product that gives each sample's children, and a reshape
     (Shi et al. 2016, arXiv 1609.05158).
     """
 
-    def __init__(self, in_features: int, features: int, *, ndim: int, use_bias: bool, dtype: jnp.dtype):
-        self.kernel = nnx.Param(jnp.zeros((in_features, 2**ndim * features)))
+    def __init__(self, in_features: int, features: int, *, strides: Sides, use_bias: bool, dtype: jnp.dtype):
+        self.kernel = nnx.Param(jnp.zeros((in_features, math.prod(strides) * features)))
         self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
+        self.strides = strides
         self.dtype = dtype
 
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, *sides, _ = x.shape
         ndim = len(sides)
         y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
-        y = y.reshape(batch, *sides, *(2,) * ndim, -1)
+        y = y.reshape(batch, *sides, *self.strides, -1)
         order = [axis for i in range(ndim) for axis in (1 + i, 1 + ndim + i)]
-        y = y.transpose(0, *order, 1 + 2 * ndim).reshape(batch, *(2 * side for side in sides), -1)
+        y = y.transpose(0, *order, 1 + 2 * ndim).reshape(batch, *map(operator.mul, sides, self.strides), -1)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 
@@ -158,12 +158,12 @@ def resized(x: jax.Array, sides: Sides, split: NamedSharding | None) -> jax.Arra
     return x if split is None else lax.with_sharding_constraint(x, split)
 
 
-def even_sides(sides: Sides, split: NamedSharding | None) -> Sides:
-    """`sides`, of which the one that devices share out is rounded up so that each holds an even number of samples."""
+def even_sides(sides: Sides, strides: Sides, split: NamedSharding | None) -> Sides:
+    """`sides`, of which the one that devices share out is rounded up so that each holds a multiple of the stride."""
     if split is None:
         return sides
     axis, devices = split.spec.index(SPACE) - 1, split.mesh.shape[SPACE]
-    return tuple(side + (-side % (2 * devices)) * (i == axis) for i, side in enumerate(sides))
+    return tuple(side + (-side % (strides[i] * devices)) * (i == axis) for i, side in enumerate(sides))
 
 
 NORMS: dict[str, Callable[[int], GroupNorm | BatchNorm | None]] = {
@@ -174,17 +174,21 @@ NORMS: dict[str, Callable[[int], GroupNorm | BatchNorm | None]] = {
 }
 
 
-@jax.custom_vjp
-def max_pool(x: jax.Array) -> jax.Array:
-    """The largest of each 2^ndim neighbours (batch, *sides / 2, features); where several are, they share the gradient.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool(x: jax.Array, strides: Sides) -> jax.Array:
+    """The largest of each block of neighbours (batch, *sides / strides, features); equals share the gradient.
+
+    strides: 1 or 2 along each axis; they divide the sides.
 
     A reshape and a maximum: its gradient is a mask, where that of a pooling window is a scatter. The mask is kept as
     one byte for each of the results: differentiation would keep a float for each of the neighbours.
     """
-    return _blocks_of_two(x).max(_inside(x.ndim))
+    batch, *sides, features = x.shape
+    blocks = x.reshape(batch, *(n for side, by in zip(sides, strides, strict=True) for n in (side // by, by)), features)
+    return blocks.max(_inside(strides))
 
 
-def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _max_pool_forward(x: jax.Array, strides: Sides) -> tuple[jax.Array, jax.Array]:
     """The result, and which neighbours are the largest, as bits.
 
     Neighbours are compared with each other, one axis after the other, so that some bit is set whatever the rounding.
@@ -192,7 +196,7 @@ def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     otherwise.
     """
     largest, bits = x, jnp.ones(x.shape, jnp.uint8)
-    for place, axis in enumerate(reversed(range(1, x.ndim - 1))):
+    for place, axis in enumerate(axis for axis in reversed(range(1, x.ndim - 1)) if strides[axis - 1] > 1):
         (a, b), (of_a, of_b) = _halves(largest, axis), _halves(bits, axis)
         of_b <<= 1 << place
         bits = jnp.where(a > b, of_a, jnp.where(b > a, of_b, of_a | of_b))
@@ -200,13 +204,13 @@ def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return largest, bits
 
 
-def _max_pool_backward(bits: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-    inside = _inside(bits.ndim)
+def _max_pool_backward(strides: Sides, bits: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    inside = _inside(strides)
     share = gradient / lax.population_count(bits).astype(gradient.dtype)
-    is_largest = (jnp.expand_dims(bits, inside) & _bits(bits.ndim)) != 0
+    is_largest = (jnp.expand_dims(bits, inside) & _bits(strides)) != 0
     spread = jnp.where(is_largest, jnp.expand_dims(share, inside), 0)
     batch, *sides, features = bits.shape
-    return (spread.reshape(batch, *(2 * side for side in sides), features),)
+    return (spread.reshape(batch, *map(operator.mul, sides, strides), features),)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
@@ -219,21 +223,15 @@ def _halves(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     return first, second
 
 
-def _blocks_of_two(x: jax.Array) -> jax.Array:
-    """x as (batch, side / 2, 2, side / 2, 2, ..., features)."""
-    batch, *sides, features = x.shape
-    return x.reshape(batch, *(n for side in sides for n in (side // 2, 2)), features)
+def _inside(strides: Sides) -> tuple[int, ...]:
+    """The axes inside the blocks of an array (batch, side / stride, stride, side / stride, stride, ..., features)."""
+    return tuple(range(2, 2 * len(strides) + 1, 2))
 
 
-def _inside(ndim: int) -> tuple[int, ...]:
-    """The axes of the 2s of such blocks of an array of `ndim` axes."""
-    return tuple(range(2, 2 * (ndim - 2) + 1, 2))
-
-
-def _bits(ndim: int) -> jax.Array:
-    """A bit of its own for each place in such a block: uint8 (1, 1, 2, 1, 2, ..., 1)."""
-    places = ndim - 2
-    return (1 << jnp.arange(2**places, dtype=jnp.uint8)).reshape(1, *(1, 2) * places, 1)
+def _bits(strides: Sides) -> jax.Array:
+    """A bit of its own for each place in such a block: uint8 (1, 1, stride, 1, stride, ..., 1)."""
+    places = jnp.arange(math.prod(strides), dtype=jnp.uint8)
+    return (1 << places).reshape(1, *(n for by in strides for n in (1, by)), 1)
 
 
 def _moments(x: jax.Array, axes: Sides, sides: Sides | None) -> tuple[jax.Array, jax.Array]:

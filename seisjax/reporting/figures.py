@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator
 
-from seisjax.conventions import IGNORE, class_colors
+from seisjax.conventions import IGNORE, class_colors, labelled_section
 from seisjax.files import beside
 from seisjax.geometry import Axis
 
@@ -192,8 +192,9 @@ class Plane(NamedTuple):
 
 
 def plane(window: np.ndarray, names: Sequence[str]) -> Plane:
-    """The plane of a window to draw: without sides of 1 and the channel; of three sides the middle of the first."""
-    values = window[..., 0] if window.ndim == len(names) + 1 else window
+    """The plane of a window to draw: without sides of 1, of the channel that is labelled; of three sides the middle of
+    the first."""
+    values = labelled_section(window) if window.ndim == len(names) + 1 else window
     long = [i for i, side in enumerate(values.shape) if side > 1]
     if len(long) > 2:
         values = np.take(values, [values.shape[long[0]] // 2], axis=long[0])

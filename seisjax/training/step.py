@@ -1,11 +1,11 @@
 """The step: pure functions from state and batch to state and metrics, jitted by `experiment.py` over a mesh.
 
-A batch is {"image": (B, *window, 1) float32 in the data's units, NaN where there is no data,
+A batch is {"image": (B, *window, channels) float32 in the data's units, NaN where there is no data,
 "labels": (B, *window) uint8, classes or soft (see losses.py), IGNORE where nothing is known}; B is the global batch.
 Those that the train step and `prepare` are given may also be as they are stored; see `decode`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,10 @@ from flax import nnx
 from jax.sharding import NamedSharding
 
 from seisjax import metrics
-from seisjax.conventions import DROPOUT, IGNORE
+from seisjax.conventions import DROPOUT, IGNORE, labelled_section
+from seisjax.geometry import Shape, put_back
 from seisjax.losses import DeepSupervision, Loss, Scalars
+from seisjax.models.parts import parts
 from seisjax.normalization import Normalization
 from seisjax.training.state import State, add_to_average, add_totals
 from seisjax.volumes import Coding
@@ -33,8 +35,9 @@ class Network:
     """A network with all that stands between raw amplitudes and logits.
 
     graphdef: the NNX definition; window: sides of the padded window. Sides of 1 are dropped before the network and put
-    back after it, so that a section of a volume is an image. normalization: from amplitudes (B, *window, 1) in the
-    data's units, NaN where there is no data, to float32 of the same shape, 0 where there is no data.
+    back after it, so that a section of a volume is an image; channels are sections side by side, of which the middle
+    one is labelled. normalization: from amplitudes (B, *window, channels) in the data's units, NaN where there is no
+    data, to float32 of the same shape, 0 where there is no data.
     vertical_position: whether the network is also told where along the window's last axis a sample lies, from -1 to 1
     (after CoordConv, Liu et al. 2018, arXiv 1807.03247): where windows are whole traces, depth is half the answer.
     split: where devices share out windows, the layout of activations (B, *sides longer than 1, features) on them.
@@ -53,7 +56,7 @@ class Network:
         return self.normalization(images)
 
     def logits(self, params: Any, rest: Any, images: jax.Array) -> jax.Array:
-        """Logits (B, *window, outputs) of normalised images (B, *window, 1), as in prediction."""
+        """Logits (B, *window, outputs) of normalised images (B, *window, channels), as in prediction."""
         model = nnx.merge(self.graphdef, params, rest)
         model.eval()
         y = model(self._features(images), split=self.split)
@@ -64,13 +67,13 @@ class Network:
     ) -> tuple[tuple[jax.Array, ...], Any]:
         """Logits at every resolution that is trained, as in training (dropout, batch statistics), and the rest after.
 
-        The finest come first; the k-th coarser are (B, *window / 2^k, outputs), sides rounded up.
+        The finest come first; coarser ones are (B, *window / strides, outputs), sides rounded up.
         """
         model = nnx.merge(self.graphdef, params, rest)
         model.train()
         logits = model.resolutions(self._features(images), rngs=nnx.Rngs(dropout=dropout), split=self.split)
         rest = nnx.to_pure_dict(nnx.state(model, nnx.Not(nnx.Param)))
-        windows = [tuple(-(-side // 2**k) for side in self.window) for k in range(len(logits))]
+        windows = (put_back(self.window, y.shape[1:-1]) for y in logits)
         pairs = zip(logits, windows, strict=True)
         return tuple(y.reshape(len(images), *window, y.shape[-1]) for y, window in pairs), rest
 
@@ -102,8 +105,9 @@ def make_train_step(
     accumulation: int,
     key: jax.Array,
     *,
-    deep_supervision: int = 0,
+    deep_supervision: Sequence[int | Shape] = (),
     average: float = 0.0,
+    frozen: Collection[str] = (),
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
     """The function (state, batch) -> (state, {"loss", "gradient_norm"}).
 
@@ -111,15 +115,17 @@ def make_train_step(
     The batch is worked on in `accumulation` parts, whose loss numerators are summed: the result is that of one part,
     to rounding. A batch without any labelled sample changes neither parameters nor their average, running statistics
     or optimiser.
-    deep_supervision: coarser resolutions that the network has logits of, for training. average: decay of the running
-    average of the parameters that the state holds if it is above 0.
+    deep_supervision: `DeepSupervision.blocks` of the coarser resolutions that the network has logits of. average: decay
+    of the running average of the parameters that the state holds if it is above 0. frozen: parts of the network
+    (models.parts.PARTS) that have no gradient, so that nothing is computed for it; running statistics in them go on
+    following the data.
     """
-    supervision = DeepSupervision(loss, 1 + deep_supervision)
+    supervision = DeepSupervision(loss, deep_supervision)
 
     def objective(
         params: Any, rest: Any, images: jax.Array, labels: jax.Array, denominators: Scalars, dropout: jax.Array
     ) -> Any:
-        logits, rest = network.training_logits(params, rest, images, dropout)
+        logits, rest = network.training_logits(_held(params, frozen), rest, images, dropout)
         value = loss.total(supervision.numerators(logits, labels), denominators)
         truth = metrics.as_classes(labels, loss.label_scale)
         confusion = metrics.confusion_matrix(metrics.predict_classes(logits[0]), truth, num_classes)
@@ -169,7 +175,8 @@ def make_evaluate_step(
         truth = metrics.as_classes(batch["labels"], loss.label_scale)
         extra = {}
         if probabilities:
-            known = jnp.where(jnp.isfinite(batch["image"]), metrics.probabilities(logits), jnp.nan)
+            known = jnp.isfinite(labelled_section(batch["image"]))
+            known = jnp.where(known[..., None], metrics.probabilities(logits), jnp.nan)
             extra = {"probabilities": known.astype(jnp.float16), "labels": batch["labels"]}
         return extra | {
             "numerators": jnp.stack(loss.numerators(logits, batch["labels"])),
@@ -216,7 +223,14 @@ def decode(batch: Batch, coding: Coding) -> tuple[jax.Array, jax.Array, jax.Arra
         for number in coding.missing:
             valid &= images != np.float32(number)
         images = jnp.where(valid, images * np.float32(coding.scale), jnp.nan)
-    return images, jnp.where(valid[..., 0], batch["labels"], IGNORE), valid
+    return images, jnp.where(labelled_section(valid), batch["labels"], IGNORE), valid
+
+
+def _held(params: Any, frozen: Collection[str]) -> Any:
+    """Parameters of which those of the frozen parts have no gradient."""
+    if not frozen:
+        return params
+    return jax.tree.map(lambda x, part: jax.lax.stop_gradient(x) if part in frozen else x, params, parts(params))
 
 
 def _indices(batch: Batch, step: jax.Array) -> jax.Array:

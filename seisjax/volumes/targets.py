@@ -9,14 +9,15 @@ from seisjax.volumes.volume import Volume
 
 
 def fit_window(
-    names: Sequence[str], trained: Sequence[str], window: Shape, padded: Shape, where: str
+    names: Sequence[str], trained: Sequence[str], window: Shape, padded: Shape, where: str, neighbours: int = 0
 ) -> tuple[Shape, Shape]:
     """Window and padded window for data whose axes are `names`, of a network trained on data with the axes `trained`.
 
     A network trained on panels takes a recording, which lacks their first axis, as one long panel: both then lack the
-    first side. Raises UserError, with `where` the data are, for other axes.
+    first side. Raises UserError, with `where` the data are, for other axes; one whose sections have `neighbours` takes
+    no single section.
     """
-    if list(names) == list(trained)[1:] and window[0] == 1:
+    if list(names) == list(trained)[1:] and window[0] == 1 and not neighbours:
         return window[1:], padded[1:]
     if list(names) != list(trained):
         raise UserError(f"{where}: has the axes {', '.join(names)}; the run was trained on {', '.join(trained)}")

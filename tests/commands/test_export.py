@@ -188,7 +188,7 @@ def test_files_that_are_none_are_refused_in_a_line(file: Path, tmp_path: Path):
         (tmp_path / "other", "damaged, or no file"),
         (tmp_path / "missing", "cannot be read"),
         (tmp_path, "cannot be read"),
-        (changed(file, tmp_path / "new", {"format_version": 2}), "has format 2, this seisjax reads 1"),
+        (changed(file, tmp_path / "new", {"format_version": 3}), "has format 3, this seisjax reads up to 2"),
         (changed(file, tmp_path / "foreign", {"format": "x"}), "no file of launch/export.py"),
         (changed(file, tmp_path / "changed", model=b"else"), "is not what metadata.json tells of"),
         (

@@ -1,17 +1,21 @@
 """The UNet: its size, its layers against plain formulations, any input, precision, sharding."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P  # noqa: N817
 
 from seisjax.collectives import collectives
 from seisjax.errors import UserError
+from seisjax.geometry import factors
 from seisjax.models.initialize import init_parameters, parameter_count
 from seisjax.models.layers import NORMS, BatchNorm, GroupNorm, UpConvolution, max_pool
 from seisjax.models.unet import UNet, receptive_radius
@@ -100,31 +104,83 @@ def test_any_size_in_both_dimensions(shape):
     assert np.isfinite(logits).all()
 
 
-def test_padding_is_that_of_zeros_at_the_end():
-    model = make_unet(1, 2, rngs=nnx.Rngs(0))
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), ndim=st.integers(2, 3), levels=st.integers(1, 4))
+def test_any_kernels_and_strides_keep_the_size(data, ndim, levels):
+    """Of the window, and of each coarser resolution what its strides leave of it."""
+    numbers = lambda values: st.tuples(*[st.sampled_from(values)] * ndim)  # noqa: E731
+    kernels = data.draw(st.lists(numbers((1, 3)), min_size=levels, max_size=levels))
+    strides = data.draw(st.lists(numbers((1, 2)), min_size=levels - 1, max_size=levels - 1))
+    sides = data.draw(st.tuples(*[st.integers(1, 40)] * ndim))
+    options = {"spatial_ndim": ndim, "base_features": 2, "levels": levels, "deep_supervision": levels - 1}
+
+    def logits(x):
+        return UNet(1, 2, **options, kernels=kernels, strides=strides, rngs=nnx.Rngs(0)).resolutions(x)
+
+    got = jax.eval_shape(logits, jax.ShapeDtypeStruct((2, *sides, 1), jnp.float32))
+    spans = factors(strides, ndim)
+    assert [y.shape for y in got] == [
+        (2, *(-(-a // b) for a, b in zip(sides, by, strict=True)), 2) for by in spans[: len(got)]
+    ]
+
+
+def test_strides_of_two_and_kernels_of_three_are_the_network_of_before():
+    options = {"spatial_ndim": 3, "levels": 3}
+    plain = make_unet(1, 2, **options, rngs=nnx.Rngs(0))
+    named = make_unet(1, 2, **options, kernels=((3,) * 3,) * 3, strides=((2,) * 3,) * 2, rngs=nnx.Rngs(0))
+    jax.tree.map(np.testing.assert_array_equal, pure(named)[1], pure(plain)[1])
+    x = jax.random.normal(jax.random.key(0), (2, 5, 8, 7, 1))
+    np.testing.assert_array_equal(jax.jit(named.__call__)(x), jax.jit(plain.__call__)(x))
+
+
+def test_an_axis_that_is_never_looked_along_is_a_batch_of_sections():
+    """Kernels and strides of 1 along the first axis: the network sees each section for itself."""
+    flat = {"kernels": ((1, 3, 3),) * 2, "strides": ((1, 2, 2),)}
+    volume = make_unet(1, 2, spatial_ndim=3, norm="none", **flat, rngs=nnx.Rngs(0))
+    section = make_unet(1, 2, norm="none", rngs=nnx.Rngs(0))
+    params = jax.tree.map(lambda x, like: x.reshape(like.shape), pure(volume)[1], pure(section)[1])
+    nnx.update(section, params)
+    x = jax.random.normal(jax.random.key(0), (1, 3, 8, 12, 1))
+    np.testing.assert_allclose(volume(x)[0], section(x[0]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("field", "wrong"), [("kernels", ((3, 3),)), ("strides", ((2, 2, 2),))])
+def test_kernels_and_strides_that_do_not_fit_are_refused(field, wrong):
+    with pytest.raises(UserError, match=f"model.{field}"):
+        functools.partial(make_unet, **{field: wrong})(1, 2, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("strides", [(), ((1, 2),), ((2, 1),)])
+def test_padding_is_that_of_zeros_at_the_end(strides):
+    model = make_unet(1, 2, strides=strides, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (1, 7, 13, 1))
     call = jax.jit(model.__call__)
-    padded = call(jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0))))
+    short = [-n % by for n, by in zip((7, 13), (strides or ((2, 2),))[0], strict=True)]
+    padded = call(jnp.pad(x, ((0, 0), (0, short[0]), (0, short[1]), (0, 0))))
     np.testing.assert_allclose(call(x), padded[:, :7, :13], atol=1e-5)
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_max_pool_equals_a_pooling_window(ndim):
-    x = jax.random.normal(jax.random.key(0), (2, *(4, 6, 8)[:ndim], 3))
-    window = (1, *(2,) * ndim, 1)
+STRIDES = [(2, 2), (2, 2, 2), (2, 1), (1, 2, 2), (1, 1, 2)]
+
+
+@pytest.mark.parametrize("strides", STRIDES)
+def test_max_pool_equals_a_pooling_window(strides):
+    x = jax.random.normal(jax.random.key(0), (2, *(4, 6, 8)[: len(strides)], 3))
+    window = (1, *strides, 1)
     plain = lambda x: jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")  # noqa: E731
-    np.testing.assert_array_equal(max_pool(x), plain(x))
-    weights = jax.random.normal(jax.random.key(1), max_pool(x).shape)
-    gradients = (jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (max_pool, plain))
+    pool = functools.partial(max_pool, strides=strides)
+    np.testing.assert_array_equal(pool(x), plain(x))
+    weights = jax.random.normal(jax.random.key(1), pool(x).shape)
+    gradients = (jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (pool, plain))
     np.testing.assert_allclose(*gradients, rtol=1e-6)
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_max_pool_shares_the_gradient_among_equals_and_keeps_one_byte_a_result(ndim):
-    x = jax.random.randint(jax.random.key(0), (2, *(4, 6, 8)[:ndim], 3), 0, 3).astype(jnp.float32)
-    blocks = lambda x: x.reshape(2, *(n for side in x.shape[1:-1] for n in (side // 2, 2)), 3)  # noqa: E731
-    plain = lambda x: blocks(x).max(tuple(range(2, 2 * ndim + 1, 2)))  # noqa: E731
-    y, backward = jax.vjp(max_pool, x)
+@pytest.mark.parametrize("strides", STRIDES)
+def test_max_pool_shares_the_gradient_among_equals_and_keeps_one_byte_a_result(strides):
+    x = jax.random.randint(jax.random.key(0), (2, *(4, 6, 8)[: len(strides)], 3), 0, 3).astype(jnp.float32)
+    parts = lambda sides: (n for side, by in zip(sides, strides, strict=True) for n in (side // by, by))  # noqa: E731
+    plain = lambda x: x.reshape(2, *parts(x.shape[1:-1]), 3).max(tuple(range(2, 2 * len(strides) + 1, 2)))  # noqa: E731
+    y, backward = jax.vjp(functools.partial(max_pool, strides=strides), x)
     weights = jax.random.normal(jax.random.key(1), y.shape)
     np.testing.assert_allclose(backward(weights)[0], jax.vjp(plain, x)[1](weights)[0], rtol=1e-6)
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(backward)) == y.size
@@ -134,14 +190,15 @@ def test_max_pool_loses_no_gradient_where_a_compiler_rounds_twice():
     """Compiled, what is pooled is computed anew for each use, and rounded as each use has it."""
     norm, x = GroupNorm(8, 4), jax.random.normal(jax.random.key(0), (4, 16, 10, 8))
     weights = jax.random.normal(jax.random.key(1), (4, 8, 5, 8))
-    gradient = jax.grad(lambda x: (max_pool(norm(x)) * weights).sum())
+    gradient = jax.grad(lambda x: (max_pool(norm(x), (2, 2)) * weights).sum())
     assert relative(gradient(x), jax.jit(gradient)(x)) < 1e-5
 
 
-@pytest.mark.parametrize("ndim", [2, 3])
-def test_up_convolution_equals_a_transposed_convolution(ndim):
-    layer = UpConvolution(3, 5, ndim=ndim, use_bias=True, dtype=jnp.dtype(jnp.float32))
-    plain = nnx.ConvTranspose(3, 5, (2,) * ndim, strides=(2,) * ndim, padding="VALID", rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("strides", [(2, 2), (2, 2, 2), (1, 2, 2), (2, 1)])
+def test_up_convolution_equals_a_transposed_convolution(strides):
+    ndim = len(strides)
+    layer = UpConvolution(3, 5, strides=strides, use_bias=True, dtype=jnp.dtype(jnp.float32))
+    plain = nnx.ConvTranspose(3, 5, strides, strides=strides, padding="VALID", rngs=nnx.Rngs(0))
     kernel, bias = jax.random.normal(jax.random.key(0), plain.kernel.shape), jnp.arange(5.0)
     x = jax.random.normal(jax.random.key(1), (2, *(3, 4, 2)[:ndim], 3))
     taps = kernel.transpose(ndim, *range(ndim), ndim + 1)
@@ -218,22 +275,23 @@ def test_bfloat16_keeps_float32_parameters_statistics_and_logits():
 
 
 @pytest.mark.parametrize(
-    ("norm", "data", "space", "axis", "sides"),
+    ("norm", "data", "space", "axis", "sides", "strides"),
     [
-        ("none", 8, 1, 1, (32, 48)),
-        ("batch", 2, 4, 2, (32, 48)),
-        ("group", 1, 8, 1, (32, 48)),
+        ("none", 8, 1, 1, (32, 48), ()),
+        ("batch", 2, 4, 2, (32, 48), ()),
+        ("group", 1, 8, 1, (32, 48), ()),
         # Odd shares, of all resolutions or of the coarser ones: 3 and 5 samples a device, 6.
-        ("group", 1, 8, 1, (24, 16)),
-        pytest.param("none", 1, 8, 2, (16, 40), marks=pytest.mark.slow),
-        pytest.param("batch", 1, 8, 2, (8, 48), marks=pytest.mark.slow),
-        pytest.param("instance", 2, 4, 1, (12, 16), marks=pytest.mark.slow),
-        ("batch", 1, 8, 1, (24, 4, 8)),
+        ("group", 1, 8, 1, (24, 16), ()),
+        pytest.param("none", 1, 8, 2, (16, 40), (), marks=pytest.mark.slow),
+        pytest.param("batch", 1, 8, 2, (8, 48), (), marks=pytest.mark.slow),
+        pytest.param("instance", 2, 4, 1, (12, 16), (), marks=pytest.mark.slow),
+        ("batch", 1, 8, 1, (24, 4, 8), ((1, 2, 2), (2, 1, 2))),
     ],
 )
-def test_sharded_equals_one_device(norm, data, space, axis, sides):
+def test_sharded_equals_one_device(norm, data, space, axis, sides, strides):
     """Loss, gradient and running statistics; no activation is gathered."""
     options = {"norm": norm, "levels": 3, "activation": "gelu", "dropout": 0.2, "spatial_ndim": len(sides)}
+    options["strides"] = strides
     graphdef, params, rest = pure(make_unet(1, 2, **options, rngs=nnx.Rngs(0)))
     x = jax.random.normal(jax.random.key(0), (8, *sides, 1))
     (loss, rest_one), gradient = jax.jit(loss_and_gradient(graphdef))(params, rest, x)
@@ -276,13 +334,19 @@ def test_init_parameters_gives_running_statistics_their_start():
     jax.tree.map(np.testing.assert_array_equal, init_parameters(params, key), params)
 
 
-@pytest.mark.parametrize("levels", [1, 2, 3])
-def test_receptive_radius_is_what_a_change_reaches(levels):
-    model = UNet(1, 1, spatial_ndim=2, base_features=8, levels=levels, norm="none", activation="gelu", rngs=nnx.Rngs(0))
-    size, radius = 64, receptive_radius(levels)
+@pytest.mark.parametrize(
+    ("kernels", "strides", "expected"),
+    [((3,), (), 2), ((3, 3), (2,), 9), ((3, 3, 3), (2, 2), 23), ((1, 3, 3), (1, 2), 9), ((3, 1, 3), (2, 1), 9)],
+)
+def test_receptive_radius_is_what_a_change_reaches(kernels, strides, expected):
+    sides = {"kernels": [(side, 3) for side in kernels], "strides": [(by, 2) for by in strides]}
+    options = {"base_features": 8, "levels": len(kernels), "norm": "none", "activation": "gelu"}
+    model = UNet(1, 1, spatial_ndim=2, **options, **sides, rngs=nnx.Rngs(0))
+    size, radius = 64, receptive_radius(**sides)[0]
+    assert radius == expected
     reach = 0
     slope = jax.jit(jax.grad(lambda x, middle: model(x)[0, middle].sum()))
-    for middle in range(28, 28 + 2 ** (levels - 1)):
+    for middle in range(28, 28 + math.prod(strides)):
         gradient = slope(jnp.zeros((1, size, 4, 1)), middle)
         touched = np.flatnonzero(np.abs(gradient).max((0, 2, 3)))
         reach = max(reach, middle - touched[0], touched[-1] - middle)

@@ -85,7 +85,7 @@ def compiled_step(
         max(classes, 2),
         accumulation,
         jax.random.key(1),
-        deep_supervision=deep_supervision,
+        deep_supervision=[2**k for k in range(1, deep_supervision + 1)],
         average=average,
     )
     everywhere = sharding.replicated(devices)

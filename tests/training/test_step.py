@@ -66,7 +66,7 @@ def make_run(
         3,
         accumulation,
         KEY,
-        deep_supervision=deep_supervision,
+        deep_supervision=[2**k for k in range(1, deep_supervision + 1)],
         average=average,
     )
     state = jax.jit(lambda: init_state(KEY, init, optimizer, 3, average=average))()
@@ -150,7 +150,7 @@ def test_only_labels_decide_what_ignored_samples_do():
     """Images that no labelled sample sees change neither loss nor gradient by a bit."""
     window, levels = (32, 64), 2
     batch = make_batch(2, window)
-    reach = receptive_radius(levels)
+    reach = receptive_radius(((3, 3),) * levels, ((2, 2),) * (levels - 1))[1]
     batch["labels"][:, :, 20:] = IGNORE
     batch["labels"][1] = IGNORE
     other = {name: value.copy() for name, value in batch.items()}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from seisjax.config import Model
+from seisjax.geometry import Shape, factors
 
-_KERNEL = 3
 _OPTIMIZER_PASSES = 8  # gradient written and read; parameter and two moments read and written
 
 
@@ -35,7 +35,15 @@ class Work:
 
 
 def least_work(
-    model: Model, sides: Sequence[int], batch_size: int, *, inputs: int, itemsize: int, parameters: int
+    model: Model,
+    sides: Sequence[int],
+    kernels: Sequence[Shape],
+    strides: Sequence[Shape],
+    batch_size: int,
+    *,
+    inputs: int,
+    itemsize: int,
+    parameters: int,
 ) -> Work:
     """What a step of the UNet must do, whatever the formulation: norms, activations, pooling and the joining of skips
     are taken to be fused into the layers beside them, so that they move nothing.
@@ -45,33 +53,35 @@ def least_work(
     operations. Nothing is computed again.
 
     Args:
-      sides: padded sides of the window, those of 1 left out.
+      sides: padded sides of the window, those of 1 left out. kernels, strides: see `UNet`.
       inputs: features that enter the network.
       itemsize: bytes of a number in the network; parameters and their optimiser's state are float32.
     """
     operations = moved = 0.0
-    for layer in layers(model, sides, inputs):
+    for layer in layers(model, sides, kernels, strides, inputs):
         times = 3 if layer.differentiated else 2
         operations += 2 * times * layer.kernel * layer.samples
         moved += times * (layer.inputs + layer.outputs) * itemsize
     return Work(batch_size * operations, batch_size * moved + 4 * _OPTIMIZER_PASSES * parameters)
 
 
-def layers(model: Model, sides: Sequence[int], inputs: int) -> Iterator[Layer]:
+def layers(
+    model: Model, sides: Sequence[int], kernels: Sequence[Shape], strides: Sequence[Shape], inputs: int
+) -> Iterator[Layer]:
     """The layers that a UNet is made of, for one window."""
-    taps, children = _KERNEL ** len(sides), 2 ** len(sides)
-    sizes = [math.prod(side / 2**level for side in sides) for level in range(model.levels)]
+    sizes = [math.prod(sides) / math.prod(by) for by in factors(strides, len(sides))]
     widths = [model.base_features * 2**level for level in range(model.levels)]
 
     def convolution(level: int, features: int, *, differentiated: bool = True) -> Layer:
         size, width = sizes[level], widths[level]
-        return Layer(taps * features * width, size, features * size, width * size, differentiated)
+        return Layer(math.prod(kernels[level]) * features * width, size, features * size, width * size, differentiated)
 
     for level in range(model.levels):
         yield convolution(level, inputs if level == 0 else widths[level - 1], differentiated=level > 0)
         yield convolution(level, widths[level])
     for level in reversed(range(model.levels - 1)):
         size, width = sizes[level + 1], widths[level]
+        children = math.prod(strides[level])
         yield Layer(2 * width * children * width, size, 2 * width * size, width * sizes[level])
         yield convolution(level, 2 * width)
         yield convolution(level, width)

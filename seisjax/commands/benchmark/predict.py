@@ -15,7 +15,7 @@ from seisjax import experiment
 from seisjax.commands.benchmark.inputs import check_alone
 from seisjax.commands.benchmark.machine import record
 from seisjax.commands.benchmark.turns import TURNS, Timing, alternate, disturbed_note, seconds_each
-from seisjax.config import Experiment, flatten, to_dict
+from seisjax.config import Experiment, flatten, multiples_of, to_dict
 from seisjax.conventions import class_colors
 from seisjax.experiment import Survey, num_classes
 from seisjax.geometry import Box, format_region
@@ -87,9 +87,10 @@ def _task(config: Experiment, survey: Survey, size: int, windows: int) -> Task:
             cutting=Cutting(
                 window=survey.window,
                 padded=survey.padded,
-                multiple=2 ** (config.model.levels - 1),
+                multiple=multiples_of(config),
                 overlap=config.predict.overlap,
                 directions=tuple(config.data.directions),
+                neighbours=config.data.neighbours,
             ),
             batch_size=size,
             num_classes=classes,
@@ -120,7 +121,7 @@ class _Parts:
     ) -> None:
         self.task, self.plan = task, forecast(task)
         self._forward, self._folder, self._cache, self._least = forward, folder, cache, least
-        self._images = np.zeros((task.batch_size, *task.cutting.padded, 1), np.float32)
+        self._images = np.zeros((task.batch_size, *task.cutting.image_shape), np.float32)
         self._probabilities = np.asarray(forward(self._images))
         self._count = 0
         self._written: Volume | None = None
@@ -161,7 +162,7 @@ class _Parts:
         for view in self.task.views():
             reader = SlabReader(self.task.volume, hull([view], self.task.box))
             for window in sorted(view.lattice.touching(self.task.box), key=lambda box: box.start[0]):
-                reader.read(window)
+                reader.read(view.reads(window))
         return time.perf_counter() - started
 
     def _device(self) -> float:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from seisjax.commands.benchmark.inputs import check_alone, check_whole, random_b
 from seisjax.commands.benchmark.machine import MATMUL, MEMORY, rates, record
 from seisjax.commands.benchmark.turns import TURNS, Timing, alternate, disturbed_note
 from seisjax.commands.plan import abstract_batch
-from seisjax.config import Experiment, flatten, to_dict
+from seisjax.config import Experiment, flatten, kernels_of, strides_of, to_dict
 from seisjax.experiment import Segmenter, Survey
+from seisjax.geometry import Shape
 from seisjax.losses import DeepSupervision
 from seisjax.memory import resident_bytes
 from seisjax.models.initialize import parameter_count
@@ -60,8 +61,10 @@ def measure(config: Experiment, *, turns: int = TURNS, steps: int = 5) -> dict[s
     work = least_work(
         config.model,
         [side for side in survey.padded if side > 1],
+        kernels_of(config),
+        strides_of(config),
         config.data.batch_size,
-        inputs=1 + config.model.vertical_position,
+        inputs=experiment.channels(config) + config.model.vertical_position,
         itemsize=dtype.itemsize,
         parameters=parameter_count(state["params"]),
     )
@@ -87,7 +90,7 @@ def _compile(config: Experiment, survey: Survey, segmenter: Segmenter, done: Cal
     batch = random_batch(shapes, shardings)
     schedule: Any = segmenter.schedule
     optimizer = make_optimizer(schedule, config.optimizer.weight_decay, config.optimizer.clip_norm)
-    objective = _objective(segmenter, config.model.deep_supervision)
+    objective = _objective(segmenter, experiment.coarser_blocks(config))
     params = state["params"]
 
     def update(grads: Any, optimizer_state: Any, params: Any) -> Any:
@@ -141,9 +144,9 @@ def _split(segmenter: Segmenter, config: Experiment, survey: Survey, ndim: int) 
     return experiment.sharding.batch_sharding(segmenter.mesh, ndim, experiment.space_axis(config, survey) + 1)
 
 
-def _objective(segmenter: Segmenter, deep_supervision: int) -> Callable[..., jax.Array]:
+def _objective(segmenter: Segmenter, deep_supervision: Sequence[Shape]) -> Callable[..., jax.Array]:
     """The step's loss as a function of (params, rest, images, labels), without what it counts for people."""
-    supervision = DeepSupervision(segmenter.loss, 1 + deep_supervision)
+    supervision = DeepSupervision(segmenter.loss, deep_supervision)
 
     def objective(params: Any, rest: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
         logits, _ = segmenter.network.training_logits(params, rest, images, jax.random.key(0))

@@ -1,5 +1,7 @@
 """Measurements in turns, what disturbs them, and the least work of a step."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -52,22 +54,31 @@ def test_rates_are_those_of_a_machine():
 
 
 @pytest.mark.parametrize(
-    ("ndim", "levels", "inputs", "coarse"), [(2, 3, 1, 0), (3, 2, 2, 0), (2, 4, 2, 2), (2, 1, 1, 0)]
+    ("kernels", "strides", "inputs", "coarse"),
+    [
+        (((3, 3),) * 3, ((2, 2),) * 2, 1, 0),
+        (((3, 3, 3),) * 2, ((2, 2, 2),), 2, 0),
+        (((3, 3),) * 4, ((2, 2),) * 3, 2, 2),
+        (((3, 3),), (), 1, 0),
+        (((1, 3, 3), (1, 3, 3), (3, 3, 3)), ((1, 2, 2), (2, 2, 1)), 1, 1),
+    ],
 )
-def test_the_least_work_is_that_of_the_networks_kernels(ndim: int, levels: int, inputs: int, coarse: int):
+def test_the_least_work_is_that_of_the_networks_kernels(kernels: Any, strides: Any, inputs: int, coarse: int):
+    ndim, levels = len(kernels[0]), len(kernels)
     model = Model(base_features=4, levels=levels, num_classes=3, deep_supervision=coarse)
 
     def make(rngs):
-        return UNet(inputs, 3, spatial_ndim=ndim, base_features=4, levels=levels, deep_supervision=coarse, rngs=rngs)
+        options = {"base_features": 4, "levels": levels, "kernels": kernels, "strides": strides}
+        return UNet(inputs, 3, spatial_ndim=ndim, deep_supervision=coarse, **options, rngs=rngs)
 
     params = jax.eval_shape(initializer(make)[0], jax.random.key(0))[0]
     kernels = [x.size for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "kernel"]
-    assert sorted(layer.kernel for layer in layers(model, (16,) * ndim, inputs)) == sorted(kernels)
+    assert sorted(layer.kernel for layer in layers(model, (16,) * ndim, kernels, strides, inputs)) == sorted(kernels)
 
 
 def test_the_least_work_of_two_convolutions_and_a_head():
     model = Model(base_features=4, levels=1, num_classes=3)
-    work = least_work(model, (8, 16), 2, inputs=1, itemsize=4, parameters=10)
+    work = least_work(model, (8, 16), ((3, 3),), (), 2, inputs=1, itemsize=4, parameters=10)
     # 2 windows of 128 samples; the first layer's input needs no gradient.
     assert work.operations == 2 * 2 * 128 * (2 * 9 * 4 + 3 * 9 * 16 + 3 * 12)
     assert work.bytes == 2 * 4 * 128 * (2 * 5 + 3 * 8 + 3 * 7) + 8 * 4 * 10
