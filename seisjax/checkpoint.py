@@ -1,6 +1,5 @@
 """Checkpoints of a run, by Orbax: the newest and the best are kept. The only file that imports Orbax."""
 
-import functools
 import json
 import math
 import os
@@ -17,6 +16,7 @@ import tensorstore as ts
 from orbax.checkpoint import v1 as ocp
 
 from seisjax.errors import UserError
+from seisjax.models.parts import named
 from seisjax.together import of_main, process_name
 
 _KEPT_NEWEST = 2  # should the newest turn out unreadable, the one before is still there
@@ -68,6 +68,13 @@ class Checkpoints:
         """The step of the lowest finite validation loss; the newest step where none was validated."""
         return _best(self._losses)
 
+    @property
+    def by_name(self) -> dict[str, int]:
+        """The steps by what they may be called: "best", "last", and the number of each; empty where there are none."""
+        if self.best is None or self.latest is None:
+            return {}
+        return {"best": self.best, "last": self.latest} | {str(step): step for step in self.steps}
+
     def save(self, step: int, state: Any, record: dict[str, Any], validation_loss: float | None = None) -> None:
         """Start to save `state` (a tree of arrays) as `step`, after the save before it has ended."""
         self.wait()
@@ -107,13 +114,24 @@ class Checkpoints:
         """
         saved = ocp.checkpointables_metadata(self._folder(step)).metadata[_STATE]
         _check_same(_describe(saved), _describe(target), f"checkpoint {step}")
-        try:
-            return ocp.load_checkpointables(self._folder(step), {_STATE: target})[_STATE]
-        except Exception as error:
-            raise UserError(
-                f"{self._folder(step)}: cannot be read ({_reason(error)}); check the storage, "
-                "then start the same command again"
-            ) from error
+        return self._load(step, target)
+
+    def restore_network(self, step: int, sharding: Any) -> dict[str, Any]:
+        """What `step` predicts with, whatever its run was: {"params": averaged where there are such, "rest": ...}.
+
+        Only that is read, and laid out by `sharding`. Raises UserError where it cannot be read.
+        """
+        saved = ocp.checkpointables_metadata(self._folder(step)).metadata[_STATE]
+        params = "average" if "average" in saved else "params"
+        target = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            {name: saved[name] for name in (params, "rest")},
+        )
+        context = ocp.Context()
+        context.pytree.loading.partial_load = True
+        with context:
+            state = self._load(step, target)
+        return {"params": state[params], "rest": state["rest"]}
 
     def close(self) -> None:
         """Wait for the save under way and let go of the directory."""
@@ -125,6 +143,15 @@ class Checkpoints:
         except Exception:
             if not self._failed:  # otherwise it is the failure that `wait` told of already
                 raise
+
+    def _load(self, step: int, target: Any) -> Any:
+        try:
+            return ocp.load_checkpointables(self._folder(step), {_STATE: target})[_STATE]
+        except Exception as error:
+            raise UserError(
+                f"{self._folder(step)}: cannot be read ({_reason(error)}); check the storage, "
+                "then start the same command again"
+            ) from error
 
     def _folder(self, step: int) -> str:
         return str(self._directory / str(step))
@@ -284,8 +311,7 @@ def _reason(error: Exception) -> str:
 
 
 def _describe(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    names = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
-    return {names(path): (tuple(x.shape), str(x.dtype)) for path, x in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return {name: (tuple(x.shape), str(x.dtype)) for name, x in named(tree).items()}
 
 
 def _check_same(saved: dict[str, Any], wanted: dict[str, Any], where: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from seisjax import distributed, experiment, metrics, sharding, together
 from seisjax.checkpoint import Checkpoints
+from seisjax.commands.pretrained import find, first_state
 from seisjax.commands.scoring import cropped, draw_panels, drawn_rows, rounded, run_evaluation
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.data import MixedSource, WindowSource
@@ -54,14 +55,14 @@ def train(config: Experiment, workdir: Path, command: str) -> Ended:
         check_resumable(from_dict(before), config)
     distributed.meet("all know the run's folder, before anything is written there")
     with Watchdog(config.train.hang_minutes, together.process_name()) as watchdog:
-        run = _open_run(config, workdir, command, watchdog)
+        run = _open_run(config, workdir, command, watchdog, new=before is None)
         try:
             return run.train()
         finally:
             run.close()
 
 
-def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdog) -> "_Run":
+def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdog, *, new: bool) -> "_Run":
     """The run at its latest checkpoint, or before its first step."""
     watchdog.alive("opening the data")
     survey = experiment.open_survey(config)
@@ -69,6 +70,9 @@ def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdo
     source = experiment.training_source(config, survey)
     watchdog.alive("reading statistics of the training part")
     record = _new_record(config, survey)
+    found = None
+    if new and config.train.init_from:  # what is wrong with it is told before the folder is made
+        found = find(config, experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"])))
 
     watchdog.alive("the latest checkpoint")
     checkpoints = Checkpoints(workdir / folder.CHECKPOINTS)
@@ -83,10 +87,14 @@ def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdo
     fit = Fit(**record["fit"])
     source = experiment.fitted_source(config, source, fit)
     segmenter = experiment.make_segmenter(config, survey, mesh, fit)
-    state = segmenter.init() if latest is None else checkpoints.restore(latest, experiment.abstract_state(segmenter))
+    if latest is None:
+        state, init = first_state(config, segmenter, found)
+        record |= {"init": init} if init else {}
+    else:
+        state = checkpoints.restore(latest, experiment.abstract_state(segmenter))
     if distributed.is_main():
         fingerprints = record["data_fingerprint"], record.get("mixture_fingerprints", [])
-        folder.write_run_record(workdir, to_dict(config), command, *fingerprints)
+        folder.write_run_record(workdir, to_dict(config), command, *fingerprints, record.get("init"))
     return _Run(config, workdir, survey, segmenter, source, checkpoints, record, state, watchdog)
 
 

@@ -1,5 +1,6 @@
 """AdamW with warm-up, decay and clipping, by Optax."""
 
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import jax
@@ -7,6 +8,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seisjax.conventions import DATA
+from seisjax.models.parts import parts
 
 
 def make_schedule(kind: str, learning_rate: float, warmup_steps: int, decay_steps: int) -> optax.Schedule:
@@ -23,12 +25,22 @@ def make_schedule(kind: str, learning_rate: float, warmup_steps: int, decay_step
     return optax.join_schedules([rise, after], [warmup_steps])
 
 
-def make_optimizer(schedule: optax.Schedule, weight_decay: float, clip_norm: float) -> optax.GradientTransformation:
+def make_optimizer(
+    schedule: optax.Schedule, weight_decay: float, clip_norm: float, part_rates: Mapping[str, float] | None = None
+) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101); gradients clipped to the global norm `clip_norm` if > 0.
 
     The decay works on convolution kernels alone: pulling norm scales and biases to 0 regularises nothing.
+    part_rates: for each of models.parts.PARTS, what updates are multiplied by, the decay's included; 0: the part stays
+    as it is, and no moments are kept for it. The norm that is clipped is that of all parts together.
     """
     adamw = optax.adamw(schedule, weight_decay=weight_decay, mask=_kernels)
+    if part_rates and set(part_rates.values()) != {1.0}:
+        of_part: dict[Hashable, optax.GradientTransformation] = {
+            part: optax.chain(adamw, optax.scale(rate)) if rate else optax.set_to_zero()
+            for part, rate in part_rates.items()
+        }
+        adamw = optax.multi_transform(of_part, parts)
     return optax.chain(optax.clip_by_global_norm(clip_norm), adamw) if clip_norm > 0 else adamw
 
 

@@ -51,7 +51,8 @@ def add_to_average(average: Any, params: Any, step: jax.Array, decay: float) -> 
     (10 + step) to its value, so that the average soon forgets where training began.
     """
     keep = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, average, params)
+    # So written that what does not change keeps its bits.
+    return jax.tree.map(lambda old, new: old + (1 - keep) * (new - old), average, params)
 
 
 def zero_totals(num_classes: int) -> dict[str, jax.Array]:

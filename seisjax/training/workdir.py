@@ -36,9 +36,17 @@ def config_of(workdir: Path) -> dict[str, Any] | None:
 
 
 def write_run_record(
-    workdir: Path, config: dict[str, Any], command: str, fingerprint: str, mixture: Sequence[str] = ()
+    workdir: Path,
+    config: dict[str, Any],
+    command: str,
+    fingerprint: str,
+    mixture: Sequence[str] = (),
+    init: dict[str, Any] | None = None,
 ) -> None:
-    """Write `config.json` and `run.json` (command, time, versions, git commit, devices, data fingerprints)."""
+    """Write `config.json` and `run.json` (command, time, versions, git commit, devices, data fingerprints).
+
+    init: what the run began with, where that was another network (see pretrained.py).
+    """
     write_json(workdir / CONFIG, config)
     record = {
         "command": command,
@@ -50,6 +58,7 @@ def write_run_record(
         "host": platform.node(),
         "data_fingerprint": fingerprint,
         "mixture_fingerprints": list(mixture),
+        **({"init": init} if init else {}),
     }
     write_json(workdir / RUN, record)
 

@@ -14,6 +14,7 @@ from seisjax.checkpoint import Checkpoints
 from seisjax.collectives import collectives
 from seisjax.config import Experiment
 from seisjax.conventions import DATA
+from seisjax.models.parts import PARTS, named, part_of, parts
 from seisjax.sharding import make_mesh
 from seisjax.training.optimizer import make_optimizer, make_schedule, shard_moments
 
@@ -101,3 +102,39 @@ def test_split_moments_train_alike_and_move_between_layouts(config: Experiment, 
         jax.tree.map(np.testing.assert_array_equal, moved, state)
         jax.tree.map(lambda leaf, wanted: leaf.sharding == wanted.sharding or pytest.fail("layout"), moved, target)
     checkpoints.close()
+
+
+def of_parts(value: float) -> dict[str, Any]:
+    """Parameters in blocks of every part."""
+    names = ("0_down_0", "1_bottleneck", "2_up_0", "3_head", "4_head_1")
+    return {"blocks": {name: {"kernel": jnp.full((2, 2), value), "bias": jnp.full(2, value)} for name in names}}
+
+
+def test_rates_of_parts_scale_their_updates_and_nothing_else():
+    options = {"schedule": make_schedule("constant", 0.1, 2, 0), "weight_decay": 0.5, "clip_norm": 1.0}
+    rates = {"encoder": 0.25, "decoder": 1.0, "head": 4.0}
+    usual, scaled = make_optimizer(**options), make_optimizer(**options, part_rates=rates)
+    params, states = of_parts(1.0), [optimizer.init(of_parts(1.0)) for optimizer in (usual, scaled)]
+    for step in range(3):
+        gradients = jax.tree.map(lambda x, step=step: (step - 0.7) * jnp.arange(x.size).reshape(x.shape), params)
+        expected, states[0] = usual.update(gradients, states[0], params)
+        found, states[1] = scaled.update(gradients, states[1], params)
+        factors = jax.tree.map(lambda part: rates[part], parts(params))
+        expected = jax.tree.map(lambda update, factor: update * factor, expected, factors)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_part_of_rate_0_is_frozen_without_moments():
+    rates = {"encoder": 0.0, "decoder": 1.0, "head": 0.0}
+    optimizer = make_optimizer(lambda step: 0.1, 0.5, 1.0, rates)
+    state = optimizer.init(of_parts(1.0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim) == 2 * 6  # two moments of 2_up_0
+    updates, _ = optimizer.update(of_parts(2.0), state, of_parts(1.0))
+    for name, update in named(updates).items():
+        assert bool(np.any(np.asarray(update))) == (part_of(name) == "decoder"), name
+
+
+def test_parts_that_all_learn_alike_change_nothing():
+    alike = make_optimizer(lambda step: 0.1, 0.5, 1.0, dict.fromkeys(PARTS, 1.0))
+    usual = make_optimizer(lambda step: 0.1, 0.5, 1.0)
+    assert jax.tree.structure(alike.init(of_parts(1.0))) == jax.tree.structure(usual.init(of_parts(1.0)))
