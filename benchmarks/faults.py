@@ -43,8 +43,8 @@ from seisjax.synthetic.fault_parameters import FaultedVolume
 
 WORKDIR = flags.DEFINE_string("workdir", None, "run that was trained on synthetic faults", required=True)
 CHECKPOINT = flags.DEFINE_string("checkpoint", "best", "best, last or a step")
-CUBES = flags.DEFINE_integer("cubes", 16, "test cubes of each row")
-TUNING = flags.DEFINE_integer("tuning", 16, "cubes that thresholds are tuned on")
+CUBES = flags.DEFINE_integer("cubes", 12, "test cubes of each row")
+TUNING = flags.DEFINE_integer("tuning", 12, "cubes that thresholds are tuned on")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the scores")
 FIGURE = flags.DEFINE_string("figure", "", "PNG file for the figure")
 
@@ -52,7 +52,7 @@ RATIOS = (0.5, 1.0, 2.0, 4.0, 8.0)
 SLIPS = (1.0, 2.0, 4.0, 8.0, 16.0)  # samples
 QUIET = 4.0  # signal-to-noise ratio where slip is what is looked at
 SLIP_EDGES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # samples, of the bins of local slip
-WINDOWS = tuple(CoherenceWindow(traces, samples) for traces in (1, 2) for samples in (2, 4, 8))
+WINDOWS = tuple(CoherenceWindow(traces, samples, steps=2) for traces in (1, 2) for samples in (4, 8, 16))
 DETECTORS = ("network", "coherence")
 COLORS = {"network": "#1B6CA8", "coherence": "#C8553D"}
 TOLERANCES = (0, 1)
@@ -86,12 +86,9 @@ class Counts:
     @classmethod
     def of(cls, score: np.ndarray, fault: np.ndarray, tolerance: int) -> "Counts":
         """Counts of a cube; `near` is within `tolerance` samples along each axis."""
-        near = 2 * tolerance + 1
-        return cls(
-            _histogram(maximum_filter(score, near)[fault]),
-            _histogram(score[maximum_filter(fault, near)]),
-            _histogram(score),
-        )
+        best: Any = maximum_filter(score, 2 * tolerance + 1)
+        near: Any = maximum_filter(fault, 2 * tolerance + 1)
+        return cls(_histogram(best[fault]), _histogram(score[near]), _histogram(score))
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(self.faults + other.faults, self.right + other.right, self.given + other.given)
@@ -278,7 +275,8 @@ def draw(
 ) -> None:
     """F1 against noise and slip and recall against local slip; below, a section of a test cube as both see it."""
     figure = Figure(figsize=(13, 7.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    above, below = parts
     draw_scores(above.subplots(1, 3, sharey=True), rows, local)
     draw_section(below.subplots(1, 4, sharey=True), example, detectors)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
 from scipy.ndimage import uniform_filter1d
 
 
@@ -58,7 +57,7 @@ class _Shifted:
         self.reach = math.ceil(2 * lateral * window.steepest) + 1
         around = ((lateral, lateral), (lateral, lateral), (self.reach, self.reach))
         self.values = np.pad(_analytic(amplitude, window.steps), ((0, 0), *around))
-        self.power = self.values.real**2 + self.values.imag**2
+        self.power = _squares(self.values)
         self.live = np.pad(live.astype(np.float32), around)
 
     def __call__(self, x: int, y: int, shift: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,17 +77,21 @@ def _semblance(shifted: _Shifted, dip: tuple[int, int], window: CoherenceWindow)
         stack += values
         power += energy
         count += live
-    common = (stack.real**2 + stack.imag**2) / np.maximum(count, 1)
+    common = _squares(stack) / np.maximum(count, 1)
     common, power = (uniform_filter1d(a, 2 * window.samples + 1, mode="constant") for a in (common, power))
     seen = power > 1e-12 * max(float(power.max()), 1e-30)
     return np.where(seen, common / np.where(seen, power, 1.0), 1.0).clip(0.0, 1.0)
 
 
+def _squares(values: np.ndarray) -> np.ndarray:
+    return np.real(values) ** 2 + np.imag(values) ** 2
+
+
 def _analytic(amplitude: np.ndarray, steps: int) -> np.ndarray:
     """Analytic traces (Taner et al. 1979) complex64 (steps, inline, crossline, sample), the k-th by k / steps down."""
     count = amplitude.shape[-1]
-    length = scipy.fft.next_fast_len(count + count // 2)  # what goes round stays outside
-    spectrum = scipy.fft.fft(amplitude, length)
+    length = 1 << (3 * count // 2).bit_length()  # what goes round stays outside
+    spectrum = np.fft.fft(amplitude, length)
     frequency = np.arange(length // 2 + 1)
     weight = np.where((frequency == 0) | (2 * frequency == length), 1, 2)  # negative frequencies are added to positive
     parts = []
@@ -96,5 +99,5 @@ def _analytic(amplitude: np.ndarray, steps: int) -> np.ndarray:
         turned = np.zeros_like(spectrum)
         turn = weight * np.exp(2j * np.pi * frequency * k / (steps * length))
         turned[..., : length // 2 + 1] = spectrum[..., : length // 2 + 1] * turn.astype(np.complex64)
-        parts.append(scipy.fft.ifft(turned)[..., :count].astype(np.complex64))
+        parts.append(np.fft.ifft(turned)[..., :count].astype(np.complex64))
     return np.stack(parts)
