@@ -1,6 +1,7 @@
 """Benchmarks beside other libraries, tiny. What those libraries do is tested where they are installed."""
 
 import importlib
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -128,14 +129,23 @@ def test_a_loader_of_pytorch_reads_windows(loader_case):
         assert module.make_torch(case, kind).measure() > 0
 
 
-def test_the_report_of_loaders_compares_them(loader_case):
+def test_the_report_of_loaders_compares_them(loader_case, tmp_path: Path):
     module, case = loader_case("panels", "float32", "zstd")
     result = module.compare(case, ["tensorstore sequential"], 1)
     assert list(result["rows"]) == ["tensorstore sequential"]
     rows = {"seisjax": 0.01, "zarr-python": 0.04, "tensorstore": 0.008}
     result["rows"] = {name: {"seconds_a_window": {"median": seconds}} for name, seconds in rows.items()}
     lines = module.report(result).splitlines()
-    assert lines[2].split() == ["seisjax", "100.0", "0.000", "4.00", "0.80"]
+    assert lines[2].split() == ["seisjax", "100.0", "0.000", "nan", "4.00", "0.80"]
+    lines = module.verdicts([result]).splitlines()
+    assert lines[0] == "seisjax / zarr-python: at least 2.5 asked, met by 1 of 1 stores"
+    assert lines[3].split() == ["panels", "float32", "zstd", "0.80", "short"]
+    del result["case"]["folder"]
+    other = result | {"case": result["case"] | {"compression": "lz4"}}
+    for part in ([result], [other], [result, other]):
+        cases = module.save(tmp_path / "out.json", part)
+    assert [case["case"]["compression"] for case in cases] == ["zstd", "lz4"]
+    assert json.loads((tmp_path / "out.json").read_text())["cases"] == json.loads(json.dumps(cases))
     assert math.prod(case.shape) * 4 == pytest.approx(3e6, rel=0.01)
 
 
