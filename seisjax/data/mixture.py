@@ -82,9 +82,10 @@ def _fit_sides(
         return (1, *window), (1, *padded)
     if not directions and names == known[1:] and window[0] == 1:
         return window[1:], padded[1:]
-    where = " with data.directions" if directions else ", or one more or one fewer in front where windows have a side 1"
+    exactly = "; with data.directions none may be more or fewer" if directions else ""
     raise UserError(
-        f"has the axes {', '.join(names)}; data.volume has {', '.join(known)}, and all must have these{where}"
+        f"has the axes {', '.join(names)}; data.volume has {', '.join(known)}; mix surveys on axes of the same "
+        f"names{exactly}"
     )
 
 
@@ -164,7 +165,7 @@ class MixedSource:
         Raises UserError, that names the survey, where no window with a label is found.
         """
         part = Box.whole(self.padded) if part is None else part
-        image = np.empty((len(indices), *part.shape, 1), np.float32)
+        image = np.empty((len(indices), *part.shape, 1 + 2 * self._sources[0].neighbours), np.float32)
         labels = np.full((len(indices), *part.shape), IGNORE, np.uint8)
         rows: dict[int, list[tuple[int, int]]] = {}  # of each survey: row of the batch, number among its own samples
         for row, index in enumerate(indices):

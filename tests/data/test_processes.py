@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from seisjax.conventions import AMPLITUDE
-from seisjax.data import GridWindows, WindowSource, make_sampler, training_statistics
+from seisjax.data import GridWindows, MixedSource, Turns, WindowSource, make_sampler, training_statistics
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import bytes_read, create_volume, open_volume
 
@@ -42,11 +42,18 @@ def batches(source, mesh, dim, count):
     yield from islice(stream, count)
     stream.close()
 
-for kind, window, padded, dim in cases:
+def windows(kind, window, padded):
     sampler = make_sampler(
         kind, volume=volume, labels="facies", regions=[region], window=window, seed=11, overhang=0.25, batch_size=8
     )
-    source = WindowSource(volume, "facies", sampler, padded, labelled_only=True)
+    return WindowSource(volume, "facies", sampler, padded, labelled_only=True)
+
+def mixed(*window):
+    sources = [windows(kind, *window) for kind in ("uniform", "grid")]
+    return MixedSource(sources, Turns((0.7, 0.3))).in_units_of_first(((3.0, 1.0), (1.0, 2.0)))
+
+for kind, window, padded, dim in cases:
+    source = mixed(window, padded) if kind == "mixed" else windows(kind, window, padded)
     for mesh in meshes:
         lines = []
         for batch in batches(source, mesh, dim, 2):
@@ -97,18 +104,28 @@ def size_of_panels(panels):
 
 @pytest.fixture(scope="module")
 def cases():
-    """2-D and 3-D windows for every kind of sampling, and one split along another axis."""
-    return [(kind, *window) for kind in KINDS for window in WINDOWS.values()] + [("uniform", *WINDOWS["2d"][:2], 3)]
+    """2-D and 3-D windows for every kind of sampling and a mixture, and one split along another axis."""
+    return [(kind, *window) for kind in (*KINDS, "mixed") for window in WINDOWS.values()] + [
+        ("uniform", *WINDOWS["2d"][:2], 3)
+    ]
 
 
 @pytest.fixture(scope="module")
 def streams(cube, cases):
     """What one process reads of steps 2 and 3, by kind, sides and dimension."""
     found = {}
-    for kind, window, padded, dim in cases:
+
+    def windows(kind, window, padded):
         options = {"regions": [REGION], "window": window, "seed": 11, "overhang": 0.25, "batch_size": BATCH}
         sampler = make_sampler(kind, volume=cube.volume, labels="facies", **options)
-        source = WindowSource(cube.volume, "facies", sampler, padded, labelled_only=True)
+        return WindowSource(cube.volume, "facies", sampler, padded, labelled_only=True)
+
+    def mixed(*window):
+        sources = [windows(kind, *window) for kind in ("uniform", "grid")]
+        return MixedSource(sources, Turns((0.7, 0.3))).in_units_of_first(((3.0, 1.0), (1.0, 2.0)))
+
+    for kind, window, padded, dim in cases:
+        source = mixed(window, padded) if kind == "mixed" else windows(kind, window, padded)
         found[f"{kind} {len(padded)} {dim}"] = [source.read(range(k * BATCH, (k + 1) * BATCH)) for k in (2, 3)]
     return found
 
