@@ -1,1 +1,1 @@
-"""What an interpreter takes from a prediction: connected objects, horizons, and their measures in the field."""
+"""Horizons, fault sticks and polygons: from text to labels, and from predictions, with connected objects, to text."""

@@ -15,6 +15,7 @@ from seisjax.interpretation.frame import Frame
 from seisjax.interpretation.text import Points
 
 _ON_TRACE = 0.25  # of the way to the next trace: map coordinates are rounded
+_AROUND = 4  # times what is filled: points that far from a gap enter its triangles
 _SAME = 1e-3  # samples: picks that far apart are one
 _BACKGROUND = 0
 
@@ -112,8 +113,13 @@ def _fill(position: np.ndarray, index: np.ndarray, most: float) -> None:
     empty = np.argwhere(np.isnan(position))
     distance, _ = KDTree(index[:, :2]).query(empty, distance_upper_bound=most * (1 + 1e-9))
     near = empty[np.isfinite(distance)]
+    if not len(near):
+        return
+    # Triangles around the gaps alone: those of a whole survey take long.
+    distance, _ = KDTree(near).query(index[:, :2], distance_upper_bound=_AROUND * most)
+    around = index[np.isfinite(distance)]
     try:
-        surface = LinearNDInterpolator(index[:, :2], index[:, 2])
+        surface = LinearNDInterpolator(around[:, :2], around[:, 2])
     except QhullError:  # all points on one line: there is nothing between them
         return
     position[tuple(near.T)] = surface(near)

@@ -12,6 +12,7 @@ from seisjax.geometry import Axis, Box
 from seisjax.interpretation.frame import Frame
 from seisjax.interpretation.text import read_points
 from seisjax.volumes import create_volume, open_volume
+from seisjax.volumes.ingest import ingest
 
 SHAPE = (12, 30, 48)
 INLINE, CROSSLINE = (part.ravel() for part in np.indices(SHAPE[:2]))
@@ -258,3 +259,18 @@ def test_text_needs_map_coordinates_and_lines(files):
     extract(Extraction(str(bare), horizons=files / "h.csv", **ask))
     with pytest.raises(UserError, match="--labels=interpretations: .* holds no labels of that name"):
         extract(Extraction(str(bare), horizons=files / "i.csv", **ask | {"labels": "interpretations"}))
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_horizons_of_penobscot_give_all_its_labels_back(real_data, tmp_path):
+    files = {"inputs": real_data / "penobscot/amplitude.segy", "labels": real_data / "penobscot/facies.segy"}
+    survey = ingest(files["inputs"], tmp_path / "survey.zarr", labels=files["labels"])
+    horizons = [tmp_path / f"h{number}.txt" for number in range(1, 8)]
+    for number, path in enumerate(horizons, 1):
+        between = (str(number - 1), str(number))
+        extract(Extraction(survey.url, labels="facies", horizons=path, between=between, ordered=True))
+    again = str(tmp_path / "again.zarr")
+    label(Labelling(survey.url, again, label_name="facies", horizons=tuple(map(str, horizons)), kind="areas"))
+    whole = Box.whole(survey.shape)
+    np.testing.assert_array_equal(open_volume(again).read_labels("facies", whole), survey.read_labels("facies", whole))
