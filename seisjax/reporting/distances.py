@@ -19,7 +19,7 @@ def draw_by_distance(path: Path, by_distance: Mapping[str, Sequence[Mapping[str,
       by_distance: by predictor what `evaluation.DistanceScores.result` gives; the first is drawn heavier.
       title: of the figure.
     """
-    figure = Figure(figsize=(9.0, 4.2), layout="constrained")
+    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
     for axes, score, label in zip(
         figure.subplots(1, 2), ("mean_iou", "accuracy"), ("mean IoU", "accuracy"), strict=True
     ):
@@ -27,7 +27,7 @@ def draw_by_distance(path: Path, by_distance: Mapping[str, Sequence[Mapping[str,
         axes.set(xlabel="lines to the nearest label", ylabel=label)
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
-    figure.axes[0].legend(frameon=False, fontsize=8, loc="lower left")
+    figure.legend(handles=figure.axes[0].lines, frameon=False, fontsize=9, loc="outside lower center", ncols=3)
     figure.suptitle(title, fontsize=11)
     save(figure, path)
 

@@ -19,4 +19,4 @@ def test_a_point_stands_at_its_bin(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     network, nearest = axes.lines
     assert network.get_xydata().tolist() == [[1, 0.8], [2, 0.7], [3, pytest.approx(0.6)]]
     assert nearest.get_xydata().tolist() == [[0, 0.9], [1, 0.8], [2, 0.7]]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["network", "nearest labelled line"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["network", "nearest labelled line"]
