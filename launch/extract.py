@@ -31,7 +31,7 @@ PLAIN: list = [
     ),
     flags.DEFINE_integer("connectivity", 1, "samples touch over faces (1), edges (2), corners too (3)", 1, 3),
     flags.DEFINE_integer("min_size", 1, "samples of the smallest object that is kept", lower_bound=1),
-    flags.DEFINE_integer("every", 10, "of so many sections one has sticks", lower_bound=1),
+    flags.DEFINE_integer("every", 10, "of so many sections one has sticks or polygons", lower_bound=1),
     flags.DEFINE_bool("ordered", False, "--between: all classes from UPPER up against all from LOWER down, by number"),
     flags.DEFINE_string("below", "", "the horizon that this class lies below: its top"),
     flags.DEFINE_string("above", "", "the horizon that this class lies above: its base"),
@@ -42,6 +42,7 @@ PLAIN: list = [
 FILES: list = [
     flags.DEFINE_string("table", None, "CSV file to write: a row for each object"),
     flags.DEFINE_string("sticks", None, "fault sticks to write, NAME.csv or, with any other ending, as Charisma lines"),
+    flags.DEFINE_string("polygons", None, "CSV file to write: the outlines of --class on inlines"),
     flags.DEFINE_string("horizons", None, "picks to write, NAME.csv or, with any other ending, as Charisma lines"),
 ]
 

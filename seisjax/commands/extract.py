@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from seisjax.commands.extract_horizon import classes_of_horizon, extract_horizon
+from seisjax.commands.extract_polygons import extract_polygons
 from seisjax.commands.extract_sticks import StickFile
 from seisjax.commands.extraction import Extraction, check
 from seisjax.commands.places import copy_array, trace_arrays, trace_places
@@ -34,6 +35,9 @@ def extract(request: Extraction) -> str:
     pick = classes_of_horizon(request, predicted) if request.horizons else None
     if request.objects or request.table or request.sticks:
         lines.append(_extract_objects(request, predicted, predicted.number_of("class", request.class_name)))
+    if request.polygons:
+        number = predicted.number_of("class", request.class_name)
+        lines.append(extract_polygons(request.polygons, request, predicted, number))
     if pick:
         lines.append(extract_horizon(request, predicted, pick))
     return "\n".join(lines)

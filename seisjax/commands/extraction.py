@@ -20,6 +20,7 @@ class Extraction:
     connectivity: int = 1
     min_size: int = 1
     sticks: Path | None = None
+    polygons: Path | None = None
     every: int = 10
     horizons: Path | None = None
     between: tuple[str, ...] = ()
@@ -35,14 +36,14 @@ class Extraction:
 
 def check(request: Extraction) -> None:
     """Raise UserError for flags that do not go together, and for outputs that stand there already."""
-    wants_objects = bool(request.objects or request.table or request.sticks)
+    wants_objects = bool(request.objects or request.table or request.sticks or request.polygons)
     if not wants_objects and not request.horizons:
         raise UserError(
-            "nothing to extract: give --objects=VOLUME, --table=CSV or --sticks=FILE of objects, --horizons=FILE, or "
-            "several"
+            "nothing to extract: give --objects=VOLUME, --table=CSV or --sticks=FILE of objects, --polygons=CSV, "
+            "--horizons=FILE, or several"
         )
     if wants_objects and not request.class_name:
-        raise UserError("--objects, --table and --sticks: give --class, the class whose objects are wanted")
+        raise UserError("--objects, --table, --sticks and --polygons: give --class, the class that is wanted")
     ways = (request.between, request.below, request.above, request.along)
     if request.horizons and sum(map(bool, ways)) != 1:
         raise UserError("--horizons: give one of --between=UPPER,LOWER, --below=CLASS, --above=CLASS and --along=CLASS")
@@ -53,7 +54,7 @@ def check(request: Extraction) -> None:
     if request.threshold is not None and not 0 < request.threshold <= 1:
         raise UserError(f"--threshold={request.threshold:g}: is a probability; give one above 0, at most 1")
     files: dict[Path, str] = {}
-    for flag in ("table", "sticks", "horizons"):
+    for flag in ("table", "sticks", "polygons", "horizons"):
         path = getattr(request, flag)
         if path and path.exists() and not request.overwrite:
             raise UserError(f"{path}: exists; give --overwrite, or another path")

@@ -15,13 +15,12 @@ from seisjax.interpretation.fault_sticks import Surface, faults_of
 from seisjax.interpretation.field import Grid, step
 from seisjax.interpretation.frame import Frame
 from seisjax.interpretation.horizon_labels import Horizon, area_labels, band_labels, check_order, map_horizon
-from seisjax.interpretation.polygons import Polygon, polygons_of
+from seisjax.interpretation.polygons import BACKGROUND, Polygon, polygons_of
 from seisjax.interpretation.text import UNITS, read_points
 from seisjax.reporting.progress import Progress
 from seisjax.volumes import Volume, create_volume, open_volume
 from seisjax.volumes.store import local_path
 
-BACKGROUND = "background"
 FAULT = "fault"
 
 

@@ -106,8 +106,10 @@ def step(axis: Axis) -> float:
 
 
 def labels_at(axis: Axis, position: np.ndarray) -> np.ndarray:
-    """Coordinate labels at places between samples; NaN stays NaN."""
-    return np.interp(position, np.arange(len(axis)), np.asarray(axis.labels, np.float64))
+    """Coordinate labels at places between samples, beyond the ends by the mean step; NaN stays NaN."""
+    inside = np.clip(position, 0, len(axis) - 1)
+    known = np.asarray(axis.labels, np.float64)
+    return np.interp(inside, np.arange(len(axis)), known) + (position - inside) * step(axis)
 
 
 def index_at(axis: Axis, labels: np.ndarray) -> np.ndarray:

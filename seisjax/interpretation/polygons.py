@@ -1,9 +1,10 @@
-"""Polygons drawn on sections, and the samples inside."""
+"""Polygons drawn on sections, and the samples inside; and polygons around samples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from contourpy import contour_generator
 from matplotlib.path import Path
 
 from seisjax.errors import UserError
@@ -11,6 +12,7 @@ from seisjax.geometry import Box
 from seisjax.interpretation.frame import Frame
 from seisjax.interpretation.text import Points
 
+BACKGROUND = "background"  # the class of what an interpretation leaves over, and of holes in polygons
 _ON_LINE = 0.25  # of the way to the next line
 
 
@@ -74,3 +76,23 @@ def polygons_of(points: Points, index: np.ndarray, frame: Frame, number_of: Call
             raise UserError(f"{where}: polygon {name} lies above or below {frame.url} ({frame}); check --unit")
         found.append(Polygon(axis, line, places[:, [1 - axis, 2]], number_of(where, classes.pop())))
     return found
+
+
+def outlines_of(mask: np.ndarray) -> list[tuple[np.ndarray, bool]]:
+    """Rings (corner, 2) around the samples of a mask (place, sample), half-way to their neighbours, and whether each is
+    the rim of a hole; the larger ones first, so that painting them one after the other gives the mask back."""
+    padded = np.pad(mask, 1).astype(np.float32)
+    rings = []
+    for line in contour_generator(z=padded).lines(0.5):
+        ring = np.asarray(line)[:-1, ::-1] - 1  # its last corner is its first
+        after = np.roll(ring, -1, axis=0)
+        before = np.roll(ring, 1, axis=0)
+        turns = _cross(ring - before, after - ring) != 0
+        area = _cross(ring, after).sum() / 2
+        rings.append((area, ring[turns]))
+    rings.sort(key=lambda pair: -abs(pair[0]))
+    return [(ring, bool(area > 0)) for area, ring in rings]
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]

@@ -192,6 +192,18 @@ def test_fault_sticks_come_back(survey, files, ending):
     assert (first & second).sum() / (first | second).sum() > 0.6
 
 
+def test_polygons_come_back(survey, files):
+    label(Labelling(str(survey), str(files / "l.zarr"), faults=(str(files / "faults.csv"),)))
+    path = files / "fault.csv"
+    ask = {"labels": "interpretation", "class_name": "fault", "polygons": path, "every": 5}
+    summary = extract(Extraction(str(files / "l.zarr"), **ask))
+    assert summary.endswith(f"polygons of fault on 3 of 3 inlines, written to {path}")
+    label(Labelling(str(survey), str(files / "again.zarr"), polygons=(str(path),)))
+    first, second = labels_of(files / "l.zarr"), labels_of(files / "again.zarr")
+    np.testing.assert_array_equal(second[::5], first[::5])
+    assert (second[[1, 2, 3, 4, 6, 7, 8, 9, 11]] == 255).all()
+
+
 def test_widths():
     axes = (Axis("inline", np.arange(3)), Axis("crossline", np.arange(3)), Axis("time", np.arange(9) * 2.0, "ms"))
     frame = Frame("s", axes)

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box, tiles
 from seisjax.interpretation.frame import Frame
-from seisjax.interpretation.polygons import polygons_of
+from seisjax.interpretation.polygons import Polygon, outlines_of, polygons_of
 from seisjax.interpretation.text import Points
 
 SHAPE = (8, 10, 20)
@@ -67,3 +69,25 @@ def test_bad_polygons_are_one_line(outline, classes, message):
     with pytest.raises(UserError, match=message) as error:
         made([outline], classes)
     assert "\n" not in str(error.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**16), st.sampled_from([0.1, 0.5, 0.8, 1.0]))
+def test_outlines_painted_one_after_the_other_give_the_samples_back(seed, share):
+    """Holes, islands in holes, corners that touch, and the section's edge."""
+    mask = np.random.default_rng(seed).random((9, 14)) < share
+    painted = np.zeros((1, 9, 14), bool)
+    for ring, is_hole in outlines_of(mask):
+        part = Polygon(0, 0, ring, 1).inside(Box.whole((1, 9, 14)))
+        painted[part[1]] = not is_hole
+    np.testing.assert_array_equal(painted[0], mask)
+
+
+def test_a_ring_has_a_hole():
+    mask = np.zeros((8, 9), bool)
+    mask[1:7, 1:8], mask[3:5, 3:6] = True, False
+    (rim, outer), (hole, inner) = outlines_of(mask)
+    assert (outer, inner) == (False, True)
+    assert len(rim) == len(hole) == 8  # corners are cut
+    assert rim.min() == 0.5
+    assert outlines_of(np.zeros((3, 3), bool)) == []
