@@ -2,7 +2,9 @@
 
     python launch/train.py --config=configs/volume_3d.py --config.data.volume=penobscot.zarr --workdir=runs/volume_3d
 
-Expect a few seconds a step on two CPU cores: it is meant for an accelerator, and as a pattern for one's own volumes.
+Windows are thin along the inlines, so that nothing is pooled along them at first, nor looked at until the third level:
+that is a quarter less work than with kernels of 3 and strides of 2 everywhere. Expect a few seconds a step on two CPU
+cores: it is meant for an accelerator, and as a pattern for one's own volumes.
 """
 
 from seisjax.config import Experiment
@@ -24,6 +26,8 @@ def get_config(arg: str | None = None) -> Experiment:
     config.augment.gain = 0.1
     config.model.base_features = 12
     config.model.levels = 4
+    config.model.strides = "1,2,2"
+    config.model.kernels = "1,3,3;1,3,3"
     config.model.num_classes = 8
     config.loss.name = "cross_entropy+dice"
     config.train.num_steps = 1000

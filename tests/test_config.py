@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from seisjax.config import Data, Experiment, check_resumable, from_dict, to_dict, validate
+from seisjax.config import (
+    Data,
+    Experiment,
+    check_resumable,
+    from_dict,
+    kernels_of,
+    multiples_of,
+    strides_of,
+    to_dict,
+    validate,
+)
 from seisjax.config_flags import load_config
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, parse_regions
@@ -44,6 +54,22 @@ def test_configs_of_panels_state_parameters_memory_and_score(name: str) -> None:
     assert f"{parameter_count(nnx.state(network, nnx.Param)):,} parameters" in docstring
     assert "GiB" in docstring
     assert re.search(r"Expect .*IoU.* of (about )?0\.\d", docstring)
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_the_config_of_faults_states_the_parameters_of_both_sizes(repository: Path, size: str) -> None:
+    file = repository / "configs/faults_3d.py"
+    experiment = load_config(f"{file}:{size}")
+    validate(experiment)
+    model = experiment.model
+    options = {"spatial_ndim": 3, "base_features": model.base_features, "levels": model.levels, "norm": model.norm}
+    network = nnx.eval_shape(lambda: UNet(1, model.num_classes, **options, rngs=nnx.Rngs(0)))
+    assert f"{size}: {parameter_count(nnx.state(network, nnx.Param)):,} parameters" in file.read_text()
+
+
+def test_the_config_of_faults_has_two_sizes(repository: Path) -> None:
+    with pytest.raises(UserError, match="'large' is neither small nor full"):
+        load_config(f"{repository}/configs/faults_3d.py:large")
 
 
 def test_few_lines_and_all_others_are_the_survey(repository: Path) -> None:
@@ -101,6 +127,12 @@ def test_from_dict_fills_in_and_refuses() -> None:
         ("data.pad_to", (1, 48, 64)),  # shorter than the window
         ("data.pad_to", (1, 72, 64)),  # no multiple of 16
         ("data.pad_to", (16, 64, 64)),  # sections stay sections
+        ("data.neighbours", -1),
+        ("model.strides", "2"),  # one number, for two sides
+        ("model.strides", "1,3"),
+        ("model.strides", "2,2;2,2;2,2;2,2;2,2"),  # of 4 steps between 5 levels
+        ("model.kernels", "3,2"),
+        ("model.kernels", "3,3;"),
         ("data.batch_size", 0),
         ("data.clip", float("nan")),
         ("data.overhang", 1.0),
@@ -163,3 +195,39 @@ def test_what_may_change_on_resume() -> None:
     with pytest.raises(UserError, match=r"data.batch_size \(was 8, now 3\), optimizer.learning_rate") as caught:
         check_resumable(before, now)
     assert "num_steps" not in str(caught.value)
+
+
+def test_strides_and_kernels_of_the_levels() -> None:
+    experiment = sound()
+    experiment.data.window, experiment.model.levels = (16, 128, 100), 4
+    assert strides_of(experiment) == ((2, 2, 2),) * 3
+    assert kernels_of(experiment) == ((3, 3, 3),) * 4
+    assert multiples_of(experiment) == (8, 8, 8)
+    experiment.model.strides, experiment.model.kernels = "1,2,2; 2,2,1", "1,3,3"
+    assert strides_of(experiment) == ((1, 2, 2), (2, 2, 1), (2, 2, 2))
+    assert kernels_of(experiment) == ((1, 3, 3), *((3, 3, 3),) * 3)
+    assert multiples_of(experiment) == (4, 8, 4)
+    experiment.model.strides = "auto"
+    assert strides_of(experiment) == ((2, 2, 2), (2, 2, 2), (1, 2, 2))
+    experiment.data.window = (1, 48, 7)
+    assert strides_of(experiment) == ((2, 1), (2, 1), (2, 1))
+    assert multiples_of(experiment) == (1, 8, 1)
+
+
+def test_padding_follows_the_strides_of_each_side() -> None:
+    experiment = sound()
+    experiment.data.window, experiment.model.strides = (16, 128, 128), "1,2,2;1,2,2"
+    experiment.data.pad_to = (20, 144, 128)
+    validate(experiment)
+    experiment.data.pad_to = (18, 144, 128)
+    with pytest.raises(UserError, match=r"multiple of the network's strides, \(4, 16, 16\)"):
+        validate(experiment)
+
+
+def test_neighbours_are_those_of_sections() -> None:
+    experiment = sound()
+    experiment.data.neighbours = 2
+    validate(experiment)
+    experiment.data.window = (8, 64, 64)
+    with pytest.raises(UserError, match=r"config.data.neighbours=2: sections have neighbours"):
+        validate(experiment)

@@ -14,10 +14,11 @@ def fit_window(
     """Window and padded window for data whose axes are `names`, of a network trained on data with the axes `trained`.
 
     A network trained on panels takes a recording, which lacks their first axis, as one long panel: both then lack the
-    first side. Raises UserError, with `where` the data are, for other axes; one whose sections have `neighbours` takes
-    no single section.
+    first side. Raises UserError, with `where` the data are, for other axes; a network whose sections have `neighbours`
+    takes no single section.
     """
-    if list(names) == list(trained)[1:] and window[0] == 1 and not neighbours:
+    alone = neighbours > 0 and 1 not in window[1:]
+    if list(names) == list(trained)[1:] and window[0] == 1 and not alone:
         return window[1:], padded[1:]
     if list(names) != list(trained):
         raise UserError(f"{where}: has the axes {', '.join(names)}; the run was trained on {', '.join(trained)}")

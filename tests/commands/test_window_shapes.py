@@ -13,13 +13,14 @@ from seisjax import experiment
 from seisjax.commands.evaluate import evaluate
 from seisjax.commands.export import export_run
 from seisjax.commands.load import load
-from seisjax.commands.plan import plan
+from seisjax.commands.plan import abstract_batch, plan
 from seisjax.commands.predict import predict
 from seisjax.commands.predictor import Prediction
 from seisjax.commands.train import train
-from seisjax.config import Experiment
+from seisjax.config import Experiment, multiples_of
 from seisjax.errors import UserError
 from seisjax.geometry import Box
+from seisjax.inference import Cutting, Task, predict_volume
 from seisjax.volumes import open_volume
 from seisjax.volumes.targets import fit_window
 
@@ -42,15 +43,16 @@ def beside(config: Experiment) -> Experiment:
     config.data.window = (1, 8, 36)
     config.data.directions = ("inline", "crossline")
     config.data.neighbours = 1
-    config.augment.flip_axes = ("inline", "crossline")
+    config.augment.flip_axes, config.augment.noise = ("inline", "crossline"), 0.0
     config.model.levels = 2
     config.model.vertical_position = True
     return config
 
 
 def run(config: Experiment, workdir: Path) -> Path:
-    config.train.num_steps = config.train.evaluate_every = config.train.checkpoint_every = 4
-    config.train.figures = True
+    config.train.num_steps = config.train.evaluate_every = config.train.checkpoint_every = 3
+    config.train.figures = bool(config.data.neighbours)
+    config.model.base_features = 2
     train(config, workdir, "train")
     return workdir
 
@@ -85,20 +87,28 @@ def test_a_run_trains_is_evaluated_predicts_and_is_exported(workdir: Path, tmp_p
 
 def test_what_is_predicted_is_what_the_network_says_of_each_section(config: Experiment, tmp_path: Path):
     config = beside(config)
-    config.data.directions = ()
-    config.data.window, config.augment.flip_axes = (1, 40, 36), ()  # a window is a whole section
-    config.data.train = "inline:100-105"
-    config.data.validation, config.data.test, config.data.split_gap = "inline:108-111", "", 2
-    config.model.norm = "none"
-    trained = load(run(config, tmp_path / "run"), "best")
-    predict(tmp_path / "run", Prediction(None, str(tmp_path / "out.zarr"), probability_dtype="float32"))
-    found = open_volume(tmp_path / "out.zarr").read("pred_probability", Box.whole((3, 12, 40, 36)))
-    amplitude = trained.survey.volume.read("amplitude", Box.whole((12, 40, 36)))
+    config.data.window, config.data.directions = (1, 40, 36), ()  # a window is a whole section
+    config.data.train, config.data.validation, config.data.test = "inline:100-105", "", ""
+    survey = experiment.open_survey(config)
+    mesh = experiment.make_mesh(config, survey, 8)
+    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 70.0))
+    state = segmenter.init()
+
+    def forward(images: np.ndarray) -> jax.Array:
+        return segmenter.forward(state["params"], state["rest"], images, np.float32(1))
+
+    cutting = Cutting(survey.window, survey.padded, multiples_of(config), neighbours=1)
+    options = {"num_classes": 3, "block_bytes": 2**20, "probability_dtype": "float32", "products": ("probability",)}
+    task = Task(survey.volume, Box.whole(survey.volume.shape), cutting, 8, **options)
+    predicted = predict_volume(task, [forward], str(tmp_path / "out.zarr")).volume
+    assert predicted is not None
+    amplitude = survey.volume.read("amplitude", Box.whole((12, 40, 36)))
     wide = np.pad(amplitude, ((1, 1), (0, 0), (0, 0)), constant_values=np.nan)
     images = np.stack([wide[k : k + 12] for k in range(3)], axis=-1)[:, None]
-    (forward,) = trained.forwards()
-    expected = [np.asarray(forward(np.repeat(images[i : i + 1], 8, axis=0)))[0, 0] for i in range(12)]
-    np.testing.assert_allclose(found, np.moveaxis(np.stack(expected), -1, 0), rtol=0, atol=1e-5)
+    expected = [np.asarray(forward(images[rows]))[:, 0] for rows in (slice(0, 8), slice(4, 12))]
+    expected = np.concatenate([expected[0], expected[1][4:]])
+    found = predicted.read("pred_probability", Box.whole((3, 12, 40, 36)))
+    np.testing.assert_allclose(found, np.moveaxis(expected, -1, 0), rtol=0, atol=1e-6)
 
 
 def test_neighbours_that_weigh_nothing_change_nothing(config: Experiment):
@@ -122,8 +132,8 @@ def test_neighbours_that_weigh_nothing_change_nothing(config: Experiment):
 
 
 def test_the_plan_counts_the_channels(config: Experiment):
-    text = plan(beside(config))
-    assert "image       float32 (8, 1, 8, 36, 3)" in text
+    config = beside(config)
+    assert abstract_batch(config, experiment.open_survey(config))["image"].shape == (8, 1, 8, 36, 3)
 
 
 @pytest.mark.parametrize(
@@ -142,5 +152,9 @@ def test_neighbours_that_there_are_not_are_refused(config: Experiment, change: d
 
 
 def test_a_line_alone_has_no_neighbours(config: Experiment):
+    axes, window = ["inline", "crossline", "time"], (1, 8, 36)
     with pytest.raises(UserError, match="has the axes crossline, time; the run was trained on inline"):
-        fit_window(["crossline", "time"], ["inline", "crossline", "time"], (1, 8, 36), (1, 8, 36), "line.zarr", 1)
+        fit_window(axes[1:], axes, window, window, "line.zarr", 1)
+    assert fit_window(axes[1:], axes, window, window, "line.zarr") == ((8, 36), (8, 36))
+    examples = fit_window(axes, ["example", *axes], (1, *window), (1, *window), "survey.zarr", 1)
+    assert examples == (window, window)
