@@ -1,7 +1,7 @@
 """Write a run's network into one file."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from seisjax.training.step import make_forward
 from seisjax.volumes.metadata import unit_of
 
 _TOLERANCE = 1e-2  # in probability, between the file and the run: more is no rounding, of bfloat16 neither
+_NO_SCORES = ("checkpoint", "events", "by_distance")  # of evaluation_<split>.json: what is no score or a long table
 
 
 def export_run(
@@ -38,15 +39,19 @@ def export_run(
     precision: str = "",
     overwrite: bool = False,
 ) -> str:
-    """Write one checkpoint of a run to `output` and compare it with the run; returns a summary line.
+    """Write one checkpoint of a run to `output`, compare it with the run, and write its model card beside it.
+
+    The card is `output` with ".md" at its end. Returns a summary line.
 
     licence: what the file may be used for, stored as it is. calibrated: divide logits by the temperature that
     launch/evaluate.py has fitted. precision: number format of the network; "": the run's.
     """
     if "," in checkpoint:
         raise UserError(f"--checkpoint={checkpoint}: one file holds one checkpoint; name one")
-    if output.is_dir() or (output.exists() and not overwrite):
-        raise UserError(f"--output={output}: exists; choose another file or give --overwrite")
+    card = output.with_name(f"{output.name}.md")
+    for path in (output, card):
+        if path.is_dir() or (path.exists() and not overwrite):
+            raise UserError(f"--output={path}: exists; choose another file or give --overwrite")
     check_platforms(platforms)
     run = load(workdir, checkpoint, compute=precision)
     temperature = temperature_of(workdir, [run.step]) if calibrated else 1.0
@@ -55,6 +60,8 @@ def export_run(
     with beside(output) as partial:
         size = write_artifact(partial, forward, run.image_shape, metadata, platforms, _network(run))
         checked = _check(partial, forward, run)
+    with beside(card) as partial:
+        partial.write_text(load_artifact(output).card())
     return (
         f"exported checkpoint {run.step} of {workdir} to {output}: {metadata['parameters']} parameters, "
         f"{size / 2**20:.1f} MiB, for {', '.join(platforms)}; {checked}"
@@ -98,6 +105,8 @@ def _metadata(run: Trained, workdir: Path, temperature: float, licence: str) -> 
         "temperature": temperature,
         "compute": config.precision.compute,
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(run.members[0].params)),
+        "training": _training(run, made),
+        "scores": _scores(workdir, run.step),
         "run": {
             "name": workdir.absolute().name,
             "checkpoint": run.step,
@@ -108,6 +117,33 @@ def _metadata(run: Trained, workdir: Path, temperature: float, licence: str) -> 
             "weights": run.fingerprint,
             "config": to_dict(config),
         },
+    }
+
+
+def _training(run: Trained, made: Mapping[str, Any]) -> dict[str, Any]:
+    """How the network was trained, as far as its config does not say it in so many words."""
+    data = run.config.data
+    return {
+        "volume": _last_part(data.volume),
+        "other_volumes": [_last_part(volume) for volume in data.mixture_volumes],
+        "batch_size": data.batch_size,
+        "launched": made["started"],
+        "devices": made["devices"],
+        "init": run.record.get("init"),
+    }
+
+
+def _last_part(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2]
+
+
+def _scores(workdir: Path, step: int) -> dict[str, Any]:
+    """What launch/evaluate.py has found for a checkpoint, by split: the network's scores and those of baselines."""
+    found = {path.stem.removeprefix("evaluation_"): read_json(path) for path in workdir.glob("evaluation_*.json")}
+    return {
+        split: {name: value for name, value in found[split].items() if name not in _NO_SCORES}
+        for split in sorted(found)
+        if found[split].get("checkpoint") == step
     }
 
 

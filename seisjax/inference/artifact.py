@@ -25,6 +25,7 @@ from seisjax import sharding
 from seisjax.conventions import AMPLITUDE, PRED_PROBABILITY
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box, Shape, lattice_stride, parse_region
+from seisjax.inference.card import model_card
 from seisjax.inference.predict import Task, predict_volume
 from seisjax.inference.views import Cutting, crop_radius
 from seisjax.models.parts import fingerprint, nested
@@ -115,6 +116,10 @@ class Artifact:
     def fingerprint(self) -> str:
         """16 hex digits over the function with all that is inside."""
         return self.metadata["sha256"][:16]
+
+    def card(self) -> str:
+        """Its model card, as Markdown."""
+        return model_card(self.metadata, self.path.name)
 
     def forwards(self, temperature: float = 1.0) -> list[Callable[[np.ndarray], jax.Array]]:
         """A list of one function: images (B, *padded, channels), NaN = no data, to probabilities (B, *padded, classes).

@@ -10,10 +10,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import yaml
 
+from seisjax.commands.evaluate import evaluate
 from seisjax.commands.export import export_run
 from seisjax.commands.load import load
 from seisjax.errors import UserError
+from seisjax.files import read_json, write_json
 from seisjax.geometry import Axis, Box
 from seisjax.inference import Artifact, Cutting, Task, load_artifact, predict_volume
 from seisjax.volumes import create_volume, open_volume
@@ -160,6 +163,63 @@ def test_volumes_that_do_not_fit_are_refused(model: Artifact, tmp_path: Path):
         model.predict_volume(volume(4, "ms"), str(output), blend="crop")
     assert not output.exists()
     assert model.predict_volume(volume(2, "ms"), str(output), resample=True).shape == (4, 20, 20)
+
+
+def front_matter(card: str) -> dict:
+    """What hubs read of a card."""
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_its_card_says_what_is_known_and_no_more(file: Path, model: Artifact):
+    card = file.with_name("layers.seisjax.md").read_text()
+    assert card == model.card()
+    head = front_matter(card)
+    assert (head["license"], head["library_name"], head["pipeline_tag"]) == (
+        "cc-by-4.0",
+        "seisjax",
+        "image-segmentation",
+    )
+    assert "model-index" not in head
+    for told in (
+        "into 3 classes: upper, middle, lower",
+        "Licence: CC-BY-4.0.",
+        'load_artifact("layers.seisjax")',
+        "| sampling interval | 4 ms |",
+        f"(centre {model.metadata['normalisation']['center']:.6g}, ",
+        f"{model.metadata['parameters']:,} parameters, computing in float32: base features 4, levels 2, num classes 3",
+        "Data: `survey.zarr`, labels `facies`",
+        "Region of train: `inline:100-111,crossline:300-319,time:0-140`",
+        "steps of 8 windows, on 8 x cpu",
+        "None: this checkpoint had not been scored",
+        f"jax {jax.__version__}",
+        model.metadata["run"]["weights"],
+    ):
+        assert told in card, told
+    assert str(file.parent) not in card
+
+
+def test_a_card_holds_the_scores_of_its_checkpoint_alone(trained: Path, tmp_path: Path):
+    shutil.copytree(trained, tmp_path / "run")
+    evaluate(tmp_path / "run", "test", "last")
+    scores = read_json(tmp_path / "run" / "evaluation_test.json")
+    calibration = {"temperature": 1.25, "num_samples": 10, "nll_before": 0.5, "nll_after": 0.4}
+    write_json(tmp_path / "run" / "evaluation_test.json", scores | {"calibration": calibration})
+    write_json(tmp_path / "run" / "evaluation_validation.json", scores | {"checkpoint": 3})
+    export_run(tmp_path / "run", tmp_path / "m.seisjax", "last", licence="ask Ann: research only", platforms=["cpu"])
+    card = (tmp_path / "m.seisjax.md").read_text()
+    head = front_matter(card)
+    assert (head["license"], head["license_name"]) == ("other", "ask Ann: research only")
+    (result,) = head["model-index"][0]["results"]
+    assert result["dataset"]["split"] == "test"
+    found = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert found == {"mean_iou": scores["mean_iou"], "accuracy": scores["accuracy"], "f1": scores["mean_f1"]}
+    rows = {line.split(" | ")[0]: line for line in card.splitlines()}
+    for name, row in {"this network": scores, **scores["baselines"]}.items():
+        values = [row[kind] for kind in ("mean_iou", "accuracy", "mean_f1")] + row["iou_per_class"]
+        expected = " | ".join("-" if value is None else f"{value:.4f}" for value in values)
+        assert rows[f"| {name.replace('_', ' ')}"] == f"| {name.replace('_', ' ')} | {expected} |"
+    assert "Calibration: temperature 1.25, num samples 10, nll before 0.5, nll after 0.4." in card
+    assert "Split `validation`" not in card
 
 
 def changed(file: Path, path: Path, change: dict | None = None, model: bytes | None = None) -> Path:
