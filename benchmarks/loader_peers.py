@@ -162,7 +162,7 @@ def noise(start: Sequence[int], shape: Sequence[int], dtype: str) -> np.ndarray:
     return np.roll(samples, sum(start) // 7, axis=-2)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def _noise(shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """Noise of deviation 1 with the spectrum of a Ricker wavelet along the last axis, as seismic samples have."""
     length = shape[-1]
