@@ -373,7 +373,7 @@ def _class_counts(config: Experiment, survey: Survey) -> np.ndarray:
 def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> Segmenter:
     """Build the network and jit its functions over the mesh. Nothing is computed yet."""
     key = jax.random.key(config.seed)
-    init_parameters, network = _make_network(config, survey, fit)
+    init_parameters, network = _make_network(config, survey, fit, alone=mesh.size == 1)
     loss = _make_loss(config, fit, survey.label_scale)
     schedule, optimizer = _make_optimizer(config)
     augmentation = make_augmentation(config, survey)
@@ -450,7 +450,7 @@ def _state_shardings(state: State, mesh: Mesh, shard_optimizer: bool) -> Any:
 
 
 def _make_network(
-    config: Experiment, survey: Survey, fit: Fit
+    config: Experiment, survey: Survey, fit: Fit, *, alone: bool
 ) -> tuple[Callable[[jax.Array], tuple[Any, Any]], steps.Network]:
     model = config.model
     make_unet = functools.partial(
@@ -468,6 +468,7 @@ def _make_network(
         deep_supervision=model.deep_supervision,
         remat=model.remat,
         dtype=jnp.dtype(config.precision.compute),
+        alone=alone,
     )
     init_parameters, graphdef = steps.initializer(make_unet)
     normalization = _make_normalization(config, fit)

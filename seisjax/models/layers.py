@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import NamedSharding
 
 from seisjax.conventions import SPACE
-from seisjax.models.convolution import convolution
+from seisjax.models.convolution import convolution, convolution_by_platform
 
 Sides = tuple[int, ...]
 
@@ -30,15 +30,29 @@ GROUPS = 8  # Wolny et al. (2020), doi:10.7554/eLife.57613
 
 
 class Convolution(nnx.Module):
-    """A convolution that keeps the size (zeros outside), with a kernel of an odd number of samples along each axis."""
+    """A convolution that keeps the size (zeros outside), with a kernel of an odd number of samples along each axis.
 
-    def __init__(self, in_features: int, features: int, *, kernel: Sides, use_bias: bool, dtype: jnp.dtype):
+    alone: one device holds its arrays, and it may be computed in the formulation that is fastest there.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        features: int,
+        *,
+        kernel: Sides,
+        use_bias: bool,
+        dtype: jnp.dtype,
+        alone: bool = False,
+    ):
         self.kernel = nnx.Param(jnp.zeros((*kernel, in_features, features)))
         self.bias = nnx.Param(jnp.zeros(features)) if use_bias else None
         self.dtype = dtype
+        self.alone = alone
 
-    def __call__(self, x: jax.Array, split: NamedSharding | None = None) -> jax.Array:
-        y = convolution(x.astype(self.dtype), self.kernel[...].astype(self.dtype), split)
+    def __call__(self, x: jax.Array) -> jax.Array:
+        convolve = convolution_by_platform if self.alone else convolution
+        y = convolve(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
 
 

@@ -32,18 +32,18 @@ class Block(nnx.Module):
     """Twice a convolution, a norm and an activation; of the first `sides` samples, beyond which zeros stay (None: of
     all)."""
 
-    def __init__(self, in_features: int, features: int, *, kernel: Sides, norm: str, activation: str, dtype: jnp.dtype):
+    def __init__(self, in_features: int, features: int, *, norm: str, activation: str, **options: Any):
         # A norm takes away any constant, so that the gradient of a bias before it would be rounding alone.
-        options: dict[str, Any] = {"kernel": kernel, "use_bias": norm == "none", "dtype": dtype}
+        options["use_bias"] = norm == "none"
         self.conv_0 = Convolution(in_features, features, **options)
         self.norm_0 = NORMS[norm](features)
         self.conv_1 = Convolution(features, features, **options)
         self.norm_1 = NORMS[norm](features)
         self.activation = activation
 
-    def __call__(self, x: jax.Array, *, sides: Sides | None = None, split: NamedSharding | None = None) -> jax.Array:
+    def __call__(self, x: jax.Array, *, sides: Sides | None = None) -> jax.Array:
         for conv, norm in ((self.conv_0, self.norm_0), (self.conv_1, self.norm_1)):
-            x = within(conv(x, split), sides)
+            x = within(conv(x), sides)
             x = within(ACTIVATIONS[self.activation](x if norm is None else norm(x, sides)), sides)
         return x
 
@@ -60,7 +60,7 @@ class UpBlock(nnx.Module):
         self, x: jax.Array, skip: jax.Array, *, sides: Sides | None = None, split: NamedSharding | None = None
     ) -> jax.Array:
         x = within(resized(self.up(x), skip.shape[1:-1], split), sides)
-        return self.block(jnp.concatenate([skip, x], axis=-1), sides=sides, split=split)
+        return self.block(jnp.concatenate([skip, x], axis=-1), sides=sides)
 
 
 class UNet(nnx.Module):
@@ -75,10 +75,11 @@ class UNet(nnx.Module):
     nothing is gathered, whatever the sides. `norm`: one of layers.NORMS. `dropout`: share of the bottleneck's
     features dropped in training; needs a `dropout` stream in the call's `rngs`. `deep_supervision`: coarser
     resolutions, from the finest down, that have logits of their own (see `resolutions`); 0 adds no parameter. `dtype`:
-    of convolutions and activations. `remat`: what the backward pass computes again instead of keeping it (Chen et al.
-    2016, arXiv 1604.06174): "none"; "block": all inside a block, so that only what enters blocks is kept; "level": the
-    skips too, so that only what enters a resolution and what comes up from the one below are kept. Blocks are named so
-    that sorted names follow the data's path.
+    of convolutions and activations. `alone`: no array is shared out over devices; then convolutions take the
+    formulation that is fastest on the platform. `remat`: what the backward pass computes again instead of keeping it
+    (Chen et al. 2016, arXiv 1604.06174): "none"; "block": all inside a block, so that only what enters blocks is kept;
+    "level": the skips too, so that only what enters a resolution and what comes up from the one below are kept. Blocks
+    are named so that sorted names follow the data's path.
     Raises UserError for an unknown norm, activation or remat, for levels or base_features below 1, for more coarser
     resolutions than there are, and for kernels and strides of other numbers than there are levels and axes.
     """
@@ -99,6 +100,7 @@ class UNet(nnx.Module):
         deep_supervision: int = 0,
         remat: str = "none",
         dtype: Any = jnp.float32,
+        alone: bool = False,
         rngs: nnx.Rngs,
     ):
         choices = (("norm", norm, NORMS), ("activation", activation, ACTIVATIONS), ("remat", remat, REMAT))
@@ -117,7 +119,7 @@ class UNet(nnx.Module):
         self.strides = _of_levels("strides", strides, levels - 1, spatial_ndim, usual=2)
         self.factors = factors(self.strides, spatial_ndim)
         widths = [base_features * 2**level for level in range(levels)]
-        options: dict[str, Any] = {"norm": norm, "activation": activation, "dtype": dtype}
+        options: dict[str, Any] = {"norm": norm, "activation": activation, "dtype": dtype, "alone": alone}
         of_level: list[dict[str, Any]] = [options | {"kernel": kernel} for kernel in kernels]
         inputs = [in_features, *widths]
         blocks: dict[str, nnx.Module] = {
@@ -155,10 +157,10 @@ class UNet(nnx.Module):
         entered, skips = [], []
         for level in range(self.levels - 1):
             entered.append(x)
-            skips.append(self._run(f"0_down_{level}", x, sides=of_level[level], split=split))
+            skips.append(self._run(f"0_down_{level}", x, sides=of_level[level]))
             even = even_sides(skips[-1].shape[1:-1], self.strides[level], split)
             x = max_pool(resized(skips[-1], even, split), self.strides[level])
-        x = self._run("1_bottleneck", x, sides=of_level[-1], split=split)
+        x = self._run("1_bottleneck", x, sides=of_level[-1])
         features = [self._drop(x, of_level[-1], rngs, split)]
         for i, level in enumerate(reversed(range(self.levels - 1))):
             place = {"sides": of_level[level], "split": split}
@@ -192,7 +194,7 @@ class UNet(nnx.Module):
             return self._run(f"2_up_{i}", below, skip, **place)
         block = self.blocks[f"2_up_{i}"]
         function, params, rest = _pure(block, place)
-        down, *down_state = _pure(self.blocks[f"0_down_{level}"], place)
+        down, *down_state = _pure(self.blocks[f"0_down_{level}"], {"sides": place["sides"]})
         y, rest = _without_skip(function, lambda state, x: down(*state, x)[0])(
             (params, rest), below, skip, down_state, entered
         )
