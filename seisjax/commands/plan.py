@@ -112,11 +112,12 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
             decoded += sum(box.size for box in regions) * sum(array.dtype.itemsize for array in arrays)
     on_device = config.data.synthesis == "device"
     threads = min(config.data.num_threads, config.data.prefetch)
+    # One more than are read ahead is being read, and one is on its way to the devices; a mixture is put together.
+    held = config.data.prefetch + 2 + (threads if survey.others else 0)
     return Memory(
         device=device - step.alias_size_in_bytes + on_device * (making + kept),
         devices=len(local) if local[0].platform == "cpu" and not (limits and limits.device) else 0,
-        # One more than are read ahead is being read, and one is on its way to the devices.
-        batches=(not on_device) * (config.data.prefetch + 2) * _bytes(batch) * len(local) // segmenter.mesh.size,
+        batches=(not on_device) * held * _bytes(batch) * len(local) // segmenter.mesh.size,
         chunks=min(config.data.cache_mebibytes * 2**20, decoded),
         panels=(not on_device) * (threads * making + BLOCKS_KEPT * kept),
         saving=_bytes(state),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from seisjax import experiment
+from seisjax.commands.evaluate import evaluate
 from seisjax.commands.plan import plan
 from seisjax.commands.train import train
 from seisjax.config import Experiment, validate
@@ -220,3 +221,5 @@ def test_a_run_keeps_to_the_surveys_it_began_with(
         volume.set_statistics(other)
     with pytest.raises(UserError, match=r"data\.mixture_volumes\[0\]=.*copy\.zarr: has changed since the run began"):
         train(mixed, tmp_path / "run", "train")
+    shutil.rmtree(copy)  # what was only trained on is not needed to judge
+    assert "test: 12 windows, checkpoint 2" in evaluate(tmp_path / "run", "test", "last")

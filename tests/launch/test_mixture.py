@@ -14,7 +14,7 @@ from seisjax.conventions import AMPLITUDE
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import create_volume, open_volume
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.quick_compiler]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.quick_compiler, pytest.mark.slow]
 
 Launch = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -61,7 +61,7 @@ def test_a_run_on_three_surveys(
     assert "trained 4 steps" in done.stdout
     assert len(json.loads((run / "run.json").read_text())["mixture_fingerprints"]) == 2
     assert (run / "figures" / "first_batch.png").exists()
-    done = launch("train", *flags, "--config.train.num_steps=8")
+    done = launch("train", *flags, "--config.train.num_steps=8", "--config.train.figures=False")
     assert "trained 8 steps" in done.stdout, done.stderr
     losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert np.isfinite(losses).all()
