@@ -145,14 +145,21 @@ def test_running_statistics_follow(small: Experiment, normed: Path):
         assert same == (part_of(name) == "encoder"), name
 
 
-def test_a_new_input_begins_at_zero(small: Experiment, trained: Path, source: dict[str, np.ndarray]):
-    small.train.init_from, small.train.init_checkpoint, small.model.vertical_position = str(trained), "last", True
-    found, init = begin(small)
+@pytest.mark.parametrize(
+    ("options", "place", "count"),
+    [({"model__vertical_position": True}, 0, 1), ({"data__neighbours": 1}, 1, 2)],
+)
+def test_new_inputs_begin_at_zero_around_the_section_that_was_known(
+    small: Experiment, trained: Path, source: dict[str, np.ndarray], options: dict[str, Any], place: int, count: int
+):
+    asked = changed(small, train__init_from=str(trained), train__init_checkpoint="last", **options)
+    found, init = begin(asked)
     assert init is not None
-    assert init["new_inputs"] == 1
+    assert init["new_inputs"] == count
     kernel = found["params.blocks.0_down_0.conv_0.kernel"]
-    np.testing.assert_array_equal(kernel[..., :1, :], source["params.blocks.0_down_0.conv_0.kernel"])
-    assert not kernel[..., 1:, :].any()
+    known = source["params.blocks.0_down_0.conv_0.kernel"]
+    np.testing.assert_array_equal(kernel[..., place : place + 1, :], known)
+    assert not np.delete(kernel, place, axis=-2).any()
 
 
 def test_a_frozen_encoder_stays_and_its_statistics_follow_the_data(small: Experiment, normed: Path, tmp_path: Path):
