@@ -1,5 +1,6 @@
 """Batches as they are stored, decoded on the device, are the batches that are decoded on the host."""
 
+from collections.abc import Mapping
 from itertools import islice
 
 import jax
@@ -19,7 +20,7 @@ SCALED = {"scale_factor": 0.037}
 SHIFTED = SCALED | {"add_offset": -1.3}
 
 
-def make_volume(dtype: str, attributes: dict[str, object]):
+def make_volume(dtype: str, attributes: Mapping[str, object]):
     """Whole numbers with dead traces and missing or not finite samples; labels on some lines alone."""
     random = np.random.default_rng(0)
     axes = [Axis(name, np.arange(n)) for name, n in zip(("inline", "crossline", "time"), SHAPE, strict=True)]
