@@ -20,7 +20,8 @@ from jax import lax
 _FEW = 16  # features; two columns together are faster up to here
 _WIDE = 32  # features of a kernel's gradient, from which on its products of matrices are fast
 _MOST_TOGETHER = 4  # columns; more of them compute too many zeros
-_POSITIONS = 2**14  # of a strip
+_POSITIONS = 2**15  # of a strip
+_MOST_STRIPS = 16  # each takes its time to compile
 
 
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -92,23 +93,24 @@ def _correlation(x: jax.Array, y: jax.Array, taps: tuple[int, ...]) -> jax.Array
     """Sums over batch and positions p of x[p + tap] y[p], (*taps, features of x, features of y), in strips of rows."""
     batch, rows, *others, features = y.shape
     together = min(_MOST_TOGETHER, max(1, _WIDE // features))
-    length = min(rows, max(1, _POSITIONS * together // (batch * math.prod(others))))
-    # Zeros make whole strips and whole groups of columns; they add nothing.
-    more = [-rows % length] + [0] * (len(taps) - 2) + [-others[-1] % together]
-    around = [(side // 2, side // 2 + n) for side, n in zip(taps, more, strict=True)]
-    x = jnp.pad(x, [(0, 0), *around, (0, 0)])
+    length = _POSITIONS * together // (batch * math.prod(others))
+    length = max(1, length, -(-rows // _MOST_STRIPS))
+    # Zeros make whole groups of columns; they add nothing.
+    more = [0] * (len(taps) - 1) + [-others[-1] % together]
+    x = jnp.pad(x, [(0, 0), *((side // 2, side // 2 + n) for side, n in zip(taps, more, strict=True)), (0, 0)])
     y = jnp.pad(y, [(0, 0), *((0, n) for n in more), (0, 0)])
     kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], features), x.dtype)
 
-    def add(total: jax.Array, start: jax.Array) -> tuple[jax.Array, None]:
-        strip = lax.dynamic_slice_in_dim(x, start, length + taps[0] - 1, axis=1)
+    def of_strip(start: int, end: int) -> jax.Array:
+        strip = lax.slice_in_dim(x, start, end + taps[0] - 1, axis=1)
         of_kernel = jax.linear_transpose(
             lambda kernel: _columns_together(strip, kernel, together, [(0, 0)] * len(taps)), kernel
         )
-        return total + of_kernel(lax.dynamic_slice_in_dim(y, start, length, axis=1))[0], None
+        return of_kernel(lax.slice_in_dim(y, start, end, axis=1))[0].astype(jnp.float32)
 
-    total = jnp.zeros(kernel.shape, jnp.float32)
-    return lax.scan(add, total, jnp.arange(0, y.shape[1], length))[0].astype(x.dtype)
+    # One after the other in the program: inside a loop XLA's convolutions for CPUs are ten times slower.
+    strips = [of_strip(start, min(start + length, rows)) for start in range(0, rows, length)]
+    return sum(strips[1:], strips[0]).astype(x.dtype)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: list[tuple[int, int]]) -> jax.Array:

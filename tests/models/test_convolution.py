@@ -1,6 +1,7 @@
 """Convolutions in the formulation of this platform: the numbers of the definition."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -81,3 +82,14 @@ def test_sums_over_strips_are_as_exact_in_bfloat16():
     found = jax.vjp(convolution_by_platform, *lower[:2])[1](lower[2])[1]
     assert found.dtype == jnp.bfloat16
     np.testing.assert_allclose(found.astype(jnp.float32), wanted, atol=0.02 * np.abs(wanted).max())
+
+
+def test_gradients_through_remat_and_in_a_program_for_several_platforms():
+    random = np.random.default_rng(0)
+    x, kernel = random.standard_normal((1, 4, 6, 1), np.float32), random.standard_normal((3, 3, 1, 2), np.float32)
+    wanted, _, of_kernel = exact(x, kernel, np.ones((1, 4, 6, 2)))
+    again = jax.jit(jax.grad(lambda kernel: jax.checkpoint(convolution_by_platform)(x, kernel).sum()))
+    np.testing.assert_allclose(again(kernel), of_kernel, rtol=1e-5, atol=1e-5)
+    export = jax.export.export(jax.jit(convolution_by_platform), platforms=("cpu", "cuda"))
+    shapes = jax.export.symbolic_args_specs((x, kernel), ("b, 4, w, 1", "3, 3, 1, 2"))
+    np.testing.assert_allclose(export(*shapes).call(x, kernel), wanted, rtol=1e-5, atol=1e-5)
