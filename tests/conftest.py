@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 from absl import flags
+from hypothesis import settings
 
 from seisjax.config import Experiment
 from seisjax.geometry import Axis, Box
@@ -30,6 +31,10 @@ for name, value in {"compilation_cache_dir": COMPILED, "persistent_cache_min_com
 
 # Half of the time of compiling; sums come in another order, and most programs of tests run for no time at all.
 QUICK = "disable_most_optimizations"
+
+# No test is timed: whether an example is slow says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

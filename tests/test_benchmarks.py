@@ -57,6 +57,7 @@ def panels_preset(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_stream_panels_measures_made_and_stored_panels(benchmark_module, panels_preset, tmp_path):
     module = benchmark_module("stream_panels")
     url = module.build_volume(tmp_path, panels_preset, 1e-4, distinct=3)
@@ -73,6 +74,7 @@ def test_stream_panels_measures_made_and_stored_panels(benchmark_module, panels_
         assert "panels/s" in module.report(result)
 
 
+@pytest.mark.slow
 def test_synthesis_speed_measures_panels(benchmark_module, panels_preset):
     module = benchmark_module("synthesis_speed")
     results = [module.measure(panels_preset, where, 2) for where in ("host", "device")]
@@ -80,6 +82,7 @@ def test_synthesis_speed_measures_panels(benchmark_module, panels_preset):
     assert "14 x 96" in module.report(results)
 
 
+@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_faults_speed_measures_volumes(benchmark_module, tmp_path):
     module, path = benchmark_module("faults_speed"), tmp_path / "tiny.py"
@@ -117,6 +120,7 @@ def test_panel_4096_finds_the_largest_side(benchmark_module, tmp_path, monkeypat
     assert line[10:] == ["1,000", "+11.6", "%", "2.50", "0.7000", "to", "0.6000"]
 
 
+@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_mesh_rounding_compares_meshes(benchmark_module, monkeypatch):
     module = benchmark_module("mesh_rounding")

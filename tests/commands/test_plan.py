@@ -30,6 +30,7 @@ def test_memory_of_the_plan_adds_up(config: Experiment, monkeypatch: pytest.Monk
     assert memory.host == memory.device + memory.batches + memory.chunks + memory.saving + memory.program
 
 
+@pytest.mark.slow
 def test_a_processors_devices_share_the_hosts_memory(config: Experiment):
     config.mesh.data, config.mesh.space = 4, 2
     config.model.levels, config.optimizer.shard, config.precision.compute = 2, True, "bfloat16"
@@ -60,6 +61,7 @@ def test_what_does_not_fit_is_told_what_would(config: Experiment):
     assert "fits        yes" in plan(config, device_gibibytes=1.1 * memory.device / 2**30)
 
 
+@pytest.mark.slow
 def test_panels_that_are_made_take_memory_where_they_are_made(config: Experiment, tmp_path: Path):
     recipe = "from dataclasses import replace\nfrom seisjax.synthetic.parameters import QUICKSTART as Q\n"
     recipe += "def get_config(): return replace(Q, array=replace(Q.array, lines=2, stations=8), num_samples=256)\n"

@@ -55,8 +55,8 @@ def made_by_devices(volume, count):
     ("mesh", "window", "padded", "space_dim"),
     [
         ((1, 1), (1, 14, 76), (1, 16, 96), None),  # whole panels of the region, padded
-        ((8, 1), (1, 6, 40), (1, 8, 48), None),  # crops that reach past the region
-        ((4, 2), (1, 6, 40), (1, 8, 48), 2),
+        pytest.param((8, 1), (1, 6, 40), (1, 8, 48), None, marks=pytest.mark.slow),  # crops that reach past the region
+        pytest.param((4, 2), (1, 6, 40), (1, 8, 48), 2, marks=pytest.mark.slow),
         ((2, 4), (1, 6, 40), (1, 8, 48), 3),
     ],
 )

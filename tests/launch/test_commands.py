@@ -9,6 +9,7 @@ import pytest
 pytestmark = pytest.mark.end_to_end
 
 
+@pytest.mark.slow
 def test_every_command_starts_by_itself_and_names_a_flag_that_it_does_not_know(
     repository: Path, arguments: Callable[..., list[str]], environment: dict[str, str]
 ):

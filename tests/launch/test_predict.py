@@ -95,6 +95,7 @@ def test_all_products_in_two_goes(launch, trained: Path, segy: Path, survey: Pat
     assert {path: path.stat().st_mtime_ns for path in [*output.rglob("*"), written]} == times
 
 
+@pytest.mark.slow
 def test_an_exported_file_predicts_what_its_run_does(launch, trained: Path, layers: Path, tmp_path: Path):
     run, file = tmp_path / "run", tmp_path / "model.seisjax"
     shutil.copytree(trained, run)

@@ -52,6 +52,7 @@ def get_config():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_one_command_makes_a_survey_with_faults(synthesize, tmp_path):
     (tmp_path / "small.py").write_text(FAULTS)
@@ -82,6 +83,7 @@ def test_bad_flags_end_with_one_line(synthesize, tmp_path, flag, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 def test_processes_share_a_volume(synthesize, tmp_path):
     (tmp_path / "small.py").write_text(SMALL)

@@ -60,6 +60,7 @@ def kill_at(step: int, command: list[str], environment: dict[str, str], workdir:
     assert process.wait() == -signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_killed_twice_equals_unbroken(
     config: Experiment,
     config_file: Callable[[Experiment], Path],

@@ -49,7 +49,7 @@ def assert_alike(one: Any, other: Any, tolerance: float) -> None:
     ("shape", "options"),
     [
         ((2, 13, 10, 1), {"norm": "batch", "dropout": 0.2, "deep_supervision": 1, "levels": 2}),
-        ((1, 8, 8, 4, 1), {"norm": "group", "spatial_ndim": 3, "levels": 2}),
+        pytest.param((1, 8, 8, 4, 1), {"norm": "group", "spatial_ndim": 3, "levels": 2}, marks=pytest.mark.slow),
     ],
 )
 def test_values_gradients_and_running_statistics_stay(shape: tuple[int, ...], options: dict[str, Any]):
@@ -61,6 +61,7 @@ def test_values_gradients_and_running_statistics_stay(shape: tuple[int, ...], op
         assert_alike(expected, jax.jit(gradient_of(remat, **options)[0])(*state, x), tolerance=1e-5)
 
 
+@pytest.mark.slow
 def test_a_window_over_several_devices_stays():
     """An odd number of samples a device, which is where the layout changes between resolutions."""
     x = jax.random.normal(jax.random.key(0), (2, 12, 8, 1))

@@ -107,6 +107,7 @@ def test_strain_is_the_difference_of_displacement_over_the_gauge(phase):
     assert np.corrcoef(found, rate)[0, 1] > 0.995
 
 
+@pytest.mark.slow
 def test_longer_gauges_take_high_frequencies_away():
     sizes = [
         np.abs(waves(replace(central(), array=ReceiverArray(gauge_length=gauge))).signal[1, 20]).max()
@@ -115,7 +116,7 @@ def test_longer_gauges_take_high_frequencies_away():
     assert sizes[0] > sizes[1] > sizes[2] > 0
 
 
-@pytest.mark.parametrize("model", ["gradient", "layered"])
+@pytest.mark.parametrize("model", [pytest.param("gradient", marks=pytest.mark.slow), "layered"])
 def test_p_comes_first_when_it_was_drawn_to(model):
     """And labels begin there."""
     array = receivers(QUICKSTART.array)
@@ -136,6 +137,7 @@ def test_p_comes_first_when_it_was_drawn_to(model):
         assert 0 <= samples[0] * parameters.sampling_interval - event.first_arrival < 0.05
 
 
+@pytest.mark.slow
 def test_size_grows_by_one_for_ten_times_the_amplitude():
     quick = replace(QUICKSTART, num_samples=256, noise=WHITE_NOISE, noise_only=0.0, first_arrival=(0.1, 0.1))
     array, key = receivers(ReceiverArray(lines=2, stations=4)), jax.random.key(3)
@@ -159,12 +161,13 @@ def test_layers_fill_the_model_and_vary_about_the_trend():
     assert spread == pytest.approx(0.05 / np.sqrt(3), rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_layered_medium_changes_times_and_nothing_turns():
     times = [waves(replace(CENTRAL, model=model, layer_contrast=0.1)).onset for model in ("gradient", "layered")]
     assert 1e-3 < np.abs(times[0] - times[1]).max() < 0.5
 
 
-@pytest.mark.parametrize("preset", ["microseismic_small", "microseismic_1024"])
+@pytest.mark.parametrize("preset", ["microseismic_small", pytest.param("microseismic_1024", marks=pytest.mark.slow)])
 def test_presets_hold_the_moveout_of_p(preset):
     parameters = PRESETS[preset]
     array = receivers(parameters.array)

@@ -168,7 +168,7 @@ EVERYTHING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.quick_compiler
-@pytest.mark.parametrize("name", EVERYTHING)
+@pytest.mark.parametrize("name", ["sections", pytest.param("cubes", marks=pytest.mark.slow)])
 def test_split_windows_are_never_gathered(name):
     """All that works on windows at once, where devices hold an odd number of rows."""
     kinds = {one.kind for one in compiled_step(**EVERYTHING[name]).collectives()}
@@ -238,6 +238,7 @@ def test_split_batches_split_the_work():
     assert many < 1.1 * one / 8
 
 
+@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_a_split_window_takes_its_share_of_work_and_memory():
     options = {"window": (1, 256, 256), "size": 1, "levels": 3, "classes": 1}
@@ -273,7 +274,7 @@ def loss_and_gradient_norm(step, window, size=8):
 
 
 @pytest.mark.quick_compiler
-@pytest.mark.parametrize("name", EVERYTHING)
+@pytest.mark.parametrize("name", ["sections", pytest.param("cubes", marks=pytest.mark.slow)])
 def test_split_windows_have_the_gradient_of_whole_ones(name):
     options = EVERYTHING[name]
     window, size = options["window"], options.get("size", 8)

@@ -59,6 +59,7 @@ def bytes_on_a_device(tree: Any) -> int:
     return sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(tree))
 
 
+@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_split_moments_train_alike_and_move_between_layouts(config: Experiment, tmp_path: Path):
     config.data.batch_size, config.mesh.data, config.mesh.space = 4, 4, 2

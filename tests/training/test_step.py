@@ -100,9 +100,9 @@ def assert_same_bits(a, b):
     ("loss", "norm", "deep_supervision"),
     [
         ("cross_entropy+dice", "none", 1),
-        ("focal", "none", 0),
-        ("generalized_dice", "none", 0),
-        ("focal+dice", "group", 0),
+        pytest.param("focal", "none", 0, marks=pytest.mark.slow),
+        pytest.param("generalized_dice", "none", 0, marks=pytest.mark.slow),
+        pytest.param("focal+dice", "group", 0, marks=pytest.mark.slow),
     ],
 )
 def test_accumulation_equals_the_large_batch(loss, norm, deep_supervision):
@@ -163,7 +163,7 @@ def test_only_labels_decide_what_ignored_samples_do():
     assert_same_bits((value, gradient), gradient_of(*run, other))
 
 
-@pytest.mark.parametrize("norm", ["group", "none"])
+@pytest.mark.parametrize("norm", ["group", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_window_without_a_label_changes_no_bit(norm):
     run = make_run(loss="cross_entropy+generalized_dice", norm=norm, deep_supervision=1, optimizer=optax.sgd(1.0))
     batch = make_batch(4)

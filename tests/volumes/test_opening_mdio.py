@@ -125,6 +125,7 @@ def test_a_dropped_delay_is_noticed(segy: Path, mdio: Path, ours: Volume, tmp_pa
         open_volume(mdio).with_labels(labels)
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_penobscot(real_data: Path, tmp_path: Path, serving: Callable) -> None:
     survey = real_data / "penobscot" / "amplitude.segy"

@@ -65,7 +65,11 @@ def test_a_stream_is_measured_stage_by_stage(tiny: Experiment, sampling: str):
 @pytest.mark.parametrize(
     ("synthesis", "stages"),
     [
-        ("host", ["draw", "fetch + decode", "read", "transfer", "stream", "step", "training"]),
+        pytest.param(
+            "host",
+            ["draw", "fetch + decode", "read", "transfer", "stream", "step", "training"],
+            marks=pytest.mark.slow,
+        ),
         ("device", ["draw", "stream", "step", "training"]),
     ],
 )

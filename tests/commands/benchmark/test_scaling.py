@@ -23,6 +23,7 @@ def tiny(config: Experiment) -> Experiment:
     return config
 
 
+@pytest.mark.slow
 def test_the_cost_of_a_step_falls_as_it_is_split(tiny: Experiment):
     report = measure(tiny, [1, 2])
     rows = {(row["split"], row["devices"]): row for row in report["rows"]}
