@@ -12,6 +12,8 @@ from seisjax.synthetic import microseismic
 from seisjax.synthetic.arrays import receivers
 from seisjax.synthetic.parameters import QUICKSTART, REALISTIC_NOISE, Noise, ReceiverArray, Traces
 
+pytestmark = pytest.mark.quick_compiler
+
 ARRAY = receivers(ReceiverArray(lines=4, stations=10, station_spacing=150.0))
 LOUD = replace(REALISTIC_NOISE, interference_level=(30.0, 30.0), interference_share=1.0)
 REAL = replace(

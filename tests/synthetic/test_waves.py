@@ -13,6 +13,8 @@ from seisjax.synthetic.arrays import Receivers, receivers
 from seisjax.synthetic.parameters import PRESETS, QUICKSTART, WHITE_NOISE, ReceiverArray, Source, Traces
 from seisjax.synthetic.waves import draw_layers, event_waves
 
+pytestmark = pytest.mark.quick_compiler
+
 RING = 2 * np.pi * np.arange(16) / 16
 GAUGE = 10.0  # m
 FIBRE = np.deg2rad(25.0)
