@@ -130,6 +130,7 @@ def test_windows_split_between_processes_are_trained_scored_and_drawn(small: Exp
         np.testing.assert_allclose(shared["nll"], sums["nll"], rtol=1e-3, atol=1.0)
     whole, split = (json.loads((workdir / "evaluation_test.json").read_text()) for workdir in (alone, run))
     assert split["baselines"] == whole["baselines"]
+    assert [bin["samples"] for bin in split["by_distance"]] == [bin["samples"] for bin in whole["by_distance"]]
     assert np.sum(split["confusion_matrix"]) == np.sum(whole["confusion_matrix"])
     assert split["boundary_error"] == pytest.approx(whole["boundary_error"], abs=0.02)
 
