@@ -53,7 +53,7 @@ FIGURE = flags.DEFINE_string("figure", "", "PNG file for the figure")
 RATIOS = (0.5, 1.0, 2.0, 4.0, 8.0)
 SLIPS = (1.0, 2.0, 4.0, 8.0, 16.0)  # samples
 QUIET = 4.0  # signal-to-noise ratio where slip is what is looked at
-SLIP_EDGES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0)  # samples, of the bins of local slip
+SLIP_EDGES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)  # samples, of the bins of local slip
 WINDOWS = tuple(CoherenceWindow(traces, samples, steps=2) for traces in (1, 2) for samples in (2, 4, 8, 16))
 DETECTORS = ("network", "coherence")
 COLORS = {"network": "#1B6CA8", "coherence": "#C8553D"}
