@@ -20,8 +20,8 @@ from jax import lax
 _FEW = 16  # features; two columns together are faster up to here
 _WIDE = 32  # features of a kernel's gradient, from which on its products of matrices are fast
 _MOST_TOGETHER = 4  # columns; more of them compute too many zeros
-_POSITIONS = 2**15  # of a strip
-_MOST_STRIPS = 16  # each takes its time to compile
+_POSITIONS = 2**10  # of a strip at least
+_MOST_STRIPS = 8  # each takes its time to compile
 
 
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -93,19 +93,18 @@ def _correlation(x: jax.Array, y: jax.Array, taps: tuple[int, ...]) -> jax.Array
     """Sums over batch and positions p of x[p + tap] y[p], (*taps, features of x, features of y), in strips of rows."""
     batch, rows, *others, features = y.shape
     together = min(_MOST_TOGETHER, max(1, _WIDE // features))
-    length = _POSITIONS * together // (batch * math.prod(others))
-    length = max(1, length, -(-rows // _MOST_STRIPS))
+    length = max(-(-rows // _MOST_STRIPS), -(-_POSITIONS // (batch * math.prod(others))))
     # Zeros make whole groups of columns; they add nothing.
-    more = [0] * (len(taps) - 1) + [-others[-1] % together]
-    x = jnp.pad(x, [(0, 0), *((side // 2, side // 2 + n) for side, n in zip(taps, more, strict=True)), (0, 0)])
-    y = jnp.pad(y, [(0, 0), *((0, n) for n in more), (0, 0)])
+    more = [0] * (len(taps) - 2) + [-others[-1] % together]
+    y = jnp.pad(y, [(0, 0), (0, 0), *((0, n) for n in more), (0, 0)])
+    outside = [(side // 2, side // 2 + n) for side, n in zip(taps[1:], more, strict=True)]
     kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], features), x.dtype)
 
     def of_strip(start: int, end: int) -> jax.Array:
-        strip = lax.slice_in_dim(x, start, end + taps[0] - 1, axis=1)
-        of_kernel = jax.linear_transpose(
-            lambda kernel: _columns_together(strip, kernel, together, [(0, 0)] * len(taps)), kernel
-        )
+        first, last = start - taps[0] // 2, end + taps[0] // 2
+        padding = [(max(-first, 0), max(last - rows, 0)), *outside]
+        strip = lax.slice_in_dim(x, max(first, 0), min(last, rows), axis=1)
+        of_kernel = jax.linear_transpose(lambda kernel: _columns_together(strip, kernel, together, padding), kernel)
         return of_kernel(lax.slice_in_dim(y, start, end, axis=1))[0].astype(jnp.float32)
 
     # One after the other in the program: inside a loop XLA's convolutions for CPUs are ten times slower.
