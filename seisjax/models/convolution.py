@@ -2,10 +2,11 @@
 
 Arrays are (batch, *spatial, features), kernels (*sides, in features, out features) with odd sides; zeros lie outside.
 On graphics processors and TPUs that is XLA's own convolution. XLA for CPUs, measured on two cores
-(benchmarks/README.md), gains from two changes, which change nothing but the order of sums:
+(benchmarks/README.md), gains from three changes, which change nothing but the order of sums:
 
 - With few features at high resolution, neighbouring columns are computed together as more features, by a kernel that
   holds the same taps for each, shifted.
+- In three dimensions the taps along the first axis become features, so that it is a convolution in two.
 - For XLA the kernel's gradient is a convolution with a whole image as its kernel, a product of matrices as long as the
   image. It is added up from strips of rows that the caches hold, and whichever of input and gradient has more features
   is the kernel.
@@ -35,7 +36,7 @@ def convolution_by_platform(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
     Several devices would add up the kernel's gradient anew for each of its strips.
     """
-    return lax.platform_dependent(x, kernel, cpu=_folded, default=convolution)
+    return lax.platform_dependent(x, kernel, cpu=_on_cpu, default=convolution)
 
 
 def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -53,9 +54,36 @@ def _gradients(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> tuple[ja
     return jax.vjp(convolution, x, kernel)[1](gradient)
 
 
+def _on_cpu(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    if kernel.ndim < 5:
+        return _folded(x, kernel)
+    plane, taps = _in_two_dimensions(x, kernel)
+    y = _folded(plane, taps)
+    return y.reshape(*x.shape[:-1], -1)
+
+
 def _gradients_on_cpu(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     turned = jnp.flip(kernel, range(kernel.ndim - 2)).swapaxes(-1, -2)
-    return _folded(gradient, turned), _kernel_gradient(x, kernel, gradient)
+    return _on_cpu(gradient, turned), _kernel_gradient_on_cpu(x, kernel, gradient)
+
+
+def _kernel_gradient_on_cpu(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
+    if kernel.ndim < 5:
+        return _kernel_gradient(x, kernel, gradient)
+    plane, taps = _in_two_dimensions(x, kernel)
+    of_taps = _kernel_gradient(plane, taps, gradient.reshape(*plane.shape[:-1], -1))
+    depth, *sides, features, out_features = kernel.shape
+    return jnp.moveaxis(of_taps.reshape(*sides, depth, features, out_features), -3, 0)
+
+
+def _in_two_dimensions(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Of (batch, planes, ...) and (taps, ...): (batch * planes, ..., taps * features), and the kernel for these."""
+    taps, planes = kernel.shape[0], x.shape[1]
+    padded = jnp.pad(x, [(0, 0), (taps // 2, taps // 2), *((0, 0),) * (x.ndim - 2)])
+    beside = jnp.concatenate([padded[:, i : i + planes] for i in range(taps)], axis=-1)
+    plane = beside.reshape(-1, *beside.shape[2:])
+    kernel = jnp.moveaxis(kernel, 0, -3)
+    return plane, kernel.reshape(*kernel.shape[:2], -1, kernel.shape[-1])
 
 
 def _folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
