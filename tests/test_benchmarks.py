@@ -216,6 +216,7 @@ def test_recall_is_counted_by_the_slip_of_each_sample(faults_benchmark):
     assert recall == [0.5, None, None, 1.0, None, None, 0.5]
 
 
+@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_cubes_of_a_row_have_its_slip_and_only_their_noise_differs(faults_benchmark):
     small = FaultedVolume((24, 20, 40), faults=Faults(count=(2, 2)), layers=Layers(horizons=2))

@@ -156,6 +156,7 @@ def test_eight_devices_train_as_one(config: Experiment, norm: str, bound: float,
         assert distance(one, one_step(config, steps=20)) <= bound
 
 
+@pytest.mark.slow
 def test_accumulation_remat_and_bfloat16_train_alike(config: Experiment):
     config.model.dropout, config.model.activation, config.optimizer.learning_rate = 0.0, "gelu", 1e-3
     config.loss.name = "cross_entropy+dice"
@@ -178,6 +179,7 @@ def test_three_dimensional_windows_train(config: Experiment, tmp_path: Path):
     assert "trained 2 steps" in train(config, tmp_path / "run", "train").summary
 
 
+@pytest.mark.slow
 def test_windows_are_padded_as_far_as_asked(config: Experiment, tmp_path: Path):
     config.data.pad_to = (1, 24, 40)
     config.train.num_steps = 2

@@ -37,7 +37,7 @@ def test_the_function_gives_what_the_network_gives(
     def network(images: jax.Array) -> jax.Array:
         return forward(params, rest, images, jnp.float32(1.5))
 
-    write_artifact(tmp_path / "m", network, window, {}, ["cpu", "tpu"], {"params": params, "rest": rest})
+    write_artifact(tmp_path / "m", network, (*window, 1), {}, ["cpu", "tpu"], {"params": params, "rest": rest})
     with zipfile.ZipFile(tmp_path / "m") as archive:
         exported = export.deserialize(bytearray(archive.read(MODEL)))
     assert exported.platforms == ("cpu", "tpu")

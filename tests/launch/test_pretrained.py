@@ -9,7 +9,7 @@ import pytest
 
 from seisjax.config import Experiment
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.quick_compiler]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.quick_compiler, pytest.mark.slow]
 
 
 def test_a_run_begins_from_a_run_and_another_from_its_file(

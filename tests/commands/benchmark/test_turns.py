@@ -72,8 +72,8 @@ def test_the_least_work_is_that_of_the_networks_kernels(kernels: Any, strides: A
         return UNet(inputs, 3, spatial_ndim=ndim, deep_supervision=coarse, **options, rngs=rngs)
 
     params = jax.eval_shape(initializer(make)[0], jax.random.key(0))[0]
-    kernels = [x.size for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "kernel"]
-    assert sorted(layer.kernel for layer in layers(model, (16,) * ndim, kernels, strides, inputs)) == sorted(kernels)
+    sizes = [x.size for path, x in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "kernel"]
+    assert sorted(layer.kernel for layer in layers(model, (16,) * ndim, kernels, strides, inputs)) == sorted(sizes)
 
 
 def test_the_least_work_of_two_convolutions_and_a_head():
@@ -85,12 +85,12 @@ def test_the_least_work_of_two_convolutions_and_a_head():
 
 
 def test_the_papers_step_is_bound_by_memory_on_a_large_accelerator():
-    model = Model(base_features=8, levels=7, num_classes=1)
-    work = least_work(model, (4096, 4096), 1, inputs=1, itemsize=2, parameters=7_779_241)
+    model, plain = Model(base_features=8, levels=7, num_classes=1), (((3, 3),) * 7, ((2, 2),) * 6)
+    work = least_work(model, (4096, 4096), *plain, 1, inputs=1, itemsize=2, parameters=7_779_241)
     assert work.operations == pytest.approx(1.7e12, rel=0.03)
     assert 15e9 < work.bytes < 20e9
     assert work.seconds(790e12, 4.3e12) == work.bytes / 4.3e12
     assert Work(10.0, 1.0).seconds(2.0, 1.0) == 5.0
-    twice = least_work(model, (4096, 4096), 2, inputs=1, itemsize=2, parameters=0)
+    twice = least_work(model, (4096, 4096), *plain, 2, inputs=1, itemsize=2, parameters=0)
     assert twice.operations == 2 * work.operations
     assert twice.bytes == 2 * (work.bytes - 32 * 7_779_241)
