@@ -56,6 +56,7 @@ def small(config: Experiment) -> Experiment:
     return config
 
 
+@pytest.mark.slow
 def test_a_termination_of_one_process_stops_all_and_other_processes_go_on(
     small: Experiment, config_file: Callable[[Experiment], Path], start_processes, tmp_path: Path
 ):
