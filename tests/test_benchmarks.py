@@ -144,6 +144,7 @@ def test_penobscot_directions_finds_borders(benchmark_module, repository, monkey
     assert module.border_ratio(np.ones(63), borders) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_prediction_measures_a_volume_of_links(benchmark_module, tmp_path, monkeypatch):
     module = benchmark_module("prediction")

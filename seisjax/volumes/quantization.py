@@ -132,8 +132,8 @@ NUM_ERRORS = len(fields(Errors))
 def choose_scale(values: np.ndarray, counts: np.ndarray, dtype: np.dtype, greatest: float, whole: bool) -> float:
     """The scale of least mean square error for samples of which `counts` lie at `values`.
 
-    Rounding errors are taken as spread evenly over a step, those past the range are counted as they are; `greatest` is
-    the greatest absolute sample. Samples that are all whole numbers and fit are stored as they are.
+    Rounding errors are taken as spread evenly over a step; what becomes 0 and what is past the range is counted as it
+    is. `greatest` is the greatest absolute sample. Samples that are all whole numbers and fit are stored as they are.
     """
     limit = int(np.iinfo(dtype).max)
     if not greatest:
@@ -144,12 +144,14 @@ def choose_scale(values: np.ndarray, counts: np.ndarray, dtype: np.dtype, greate
     order = np.argsort(np.abs(values))
     sizes, weights = np.abs(values)[order].astype(np.float64), counts[order].astype(np.float64)
     above = [np.concatenate([np.cumsum((weights * sizes**power)[::-1])[::-1], [0.0]]) for power in range(3)]
-    total = above[0][0]
 
     def error(ends: np.ndarray) -> np.ndarray:
-        first = np.searchsorted(sizes, ends * (1 + 0.5 / limit), side="right")
+        step = ends / limit
+        rounded = np.searchsorted(sizes, step / 2)
+        first = np.searchsorted(sizes, ends + step / 2, side="right")
+        zeroed = above[2][0] - above[2][rounded]
         clipped = above[2][first] - 2 * ends * above[1][first] + ends**2 * above[0][first]
-        return (total - above[0][first]) * (ends / limit) ** 2 / 12 + clipped
+        return zeroed + (above[0][rounded] - above[0][first]) * step**2 / 12 + clipped
 
     ends = greatest * 2.0 ** -np.arange(0, 16, 1 / 16)
     best = ends[np.argmin(error(ends))]

@@ -211,6 +211,7 @@ def onsets(config: Experiment, tmp_path: Path) -> Experiment:
     return config
 
 
+@pytest.mark.slow
 def test_soft_labels_train_and_count_as_classes_from_one_half_on(onsets: Experiment, tmp_path: Path):
     onsets.model.deep_supervision, onsets.train.figures = 1, True
     onsets.train.num_steps = 24
@@ -243,6 +244,7 @@ def test_soft_labels_where_only_classes_will_do(onsets: Experiment, field: str, 
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_all_that_helps_with_few_labels_trains_resumes_and_is_used(config: Experiment, tmp_path: Path):
     """Balanced draws over two regions, robust traces, every augmentation, a weighted deep loss, averaging."""
     config.data.sampling, config.data.class_shares = "balanced", (1.0, 2.0, 1.0)

@@ -141,7 +141,11 @@ def expected(stream, places):
 
 @pytest.mark.parametrize(
     ("count", "devices", "meshes"),
-    [(2, 4, MESHES), (4, 2, MESHES), pytest.param(3, 2, ((2, 3),), marks=pytest.mark.slow)],
+    [
+        (2, 4, MESHES),
+        pytest.param(4, 2, MESHES, marks=pytest.mark.slow),
+        pytest.param(3, 2, ((2, 3),), marks=pytest.mark.slow),
+    ],
 )
 def test_processes_see_the_batches_of_one(
     stored_cube, panels, size_of_panels, cases, streams, processes, tmp_path, count, devices, meshes

@@ -66,7 +66,7 @@ def test_no_other_scale_is_better(seed: int, tail: float):
 
     chosen = choose_scale(values, np.ones(4000), np.dtype("int8"), greatest, whole=False)
     best = min(error(float(np.float32(scale))) for scale in greatest / 127 * np.geomspace(0.02, 1, 400))
-    assert error(chosen) <= 1.1 * best  # the search reckons with steps evenly filled
+    assert error(chosen) <= 1.05 * best  # the search reckons with steps evenly filled, but for the one about 0
 
 
 def test_whole_numbers_that_do_not_fit_get_a_scale(tmp_path: Path):

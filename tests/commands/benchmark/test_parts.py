@@ -62,14 +62,11 @@ def test_a_stream_is_measured_stage_by_stage(tiny: Experiment, sampling: str):
     assert len(text.splitlines()) >= 2 + len(seconds) + 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("synthesis", "stages"),
     [
-        pytest.param(
-            "host",
-            ["draw", "fetch + decode", "read", "transfer", "stream", "step", "training"],
-            marks=pytest.mark.slow,
-        ),
+        ("host", ["draw", "fetch + decode", "read", "transfer", "stream", "step", "training"]),
         ("device", ["draw", "stream", "step", "training"]),
     ],
 )
