@@ -11,8 +11,6 @@ one of the commands of `launch/`; what is there already is kept. On two CPU core
 import csv
 import datetime
 import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 from absl import flags
+from launching import launch
 from matplotlib.figure import Figure
 
 from seisjax.command_line import run
@@ -142,15 +141,6 @@ def make(work: Path, name: str, files: Path, rate: float, stations: Path | None)
     launch("detect", "--overwrite", predictions=predicted, output=events, threshold=THRESHOLD.value,
            tolerance=0.4, min_receivers=0.2, **medium)  # fmt: skip
     return read(open_volume(volume), open_volume(predicted))
-
-
-def launch(command: str, *arguments: str, **named: object) -> None:
-    """Run a command; end with its status where it fails."""
-    words = [sys.executable, str(ROOT / f"launch/{command}.py"), *arguments, *(f"--{k}={v}" for k, v in named.items())]
-    print("$", *words, flush=True)
-    status = subprocess.run(words, check=False).returncode
-    if status:
-        sys.exit(status)
 
 
 def iceland_stations(source: Path, target: Path) -> None:
