@@ -50,11 +50,11 @@ def get_config(arg: str | None = None) -> Experiment:
     config.optimizer.learning_rate = 2e-3
     config.optimizer.schedule = "constant"
     config.optimizer.warmup_steps = 50
-    config.optimizer.average = 0.98
+    config.optimizer.average = 0.99
     config.train.num_steps = 4000
     config.train.log_every = 10
-    config.train.evaluate_every = 100
-    config.train.checkpoint_every = 100
+    config.train.evaluate_every = 200
+    config.train.checkpoint_every = 200
     config.evaluate.baselines = False  # they would read all that is trained on
     if arg == "full":
         enlarge(config)

@@ -17,6 +17,7 @@ from jax.sharding import NamedSharding
 
 from seisjax.conventions import SPACE
 from seisjax.models.convolution import convolution, convolution_by_platform
+from seisjax.models.fusion import apart
 
 Sides = tuple[int, ...]
 
@@ -72,11 +73,33 @@ class UpConvolution(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         batch, *sides, _ = x.shape
         ndim = len(sides)
-        y = x.astype(self.dtype) @ self.kernel[...].astype(self.dtype)
+        y = _product(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
         y = y.reshape(batch, *sides, *self.strides, -1)
         order = [axis for i in range(ndim) for axis in (1 + i, 1 + ndim + i)]
         y = y.transpose(0, *order, 1 + 2 * ndim).reshape(batch, *map(operator.mul, sides, self.strides), -1)
         return y if self.bias is None else y + self.bias[...].astype(self.dtype)
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x @ kernel, (batch, *spatial, features) by (features, more features).
+
+    XLA for CPUs turns the first factor of the kernel's gradient round in memory. Differentiation would put the
+    gradient there, the larger one; here it is x.
+    """
+    return x @ kernel
+
+
+def _product_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return x @ kernel, (x, kernel)
+
+
+def _product_backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    return gradient @ kernel.T, jnp.tensordot(x, gradient, (tuple(range(x.ndim - 1)),) * 2)
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 class Head(nnx.Module):
@@ -219,12 +242,19 @@ def _max_pool_forward(x: jax.Array, strides: Sides) -> tuple[jax.Array, jax.Arra
 
 
 def _max_pool_backward(strides: Sides, bits: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    spread = functools.partial(_spread, strides)
+    return (lax.platform_dependent(bits, gradient, cpu=apart(spread), default=spread),)
+
+
+def _spread(strides: Sides, bits: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient, at those neighbours whose bits are set."""
     inside = _inside(strides)
     share = gradient / lax.population_count(bits).astype(gradient.dtype)
     is_largest = (jnp.expand_dims(bits, inside) & _bits(strides)) != 0
-    spread = jnp.where(is_largest, jnp.expand_dims(share, inside), 0)
+    shares = jnp.broadcast_to(jnp.expand_dims(share, inside), is_largest.shape)
+    spread = lax.select(is_largest, shares, jnp.zeros_like(shares))
     batch, *sides, features = bits.shape
-    return (spread.reshape(batch, *map(operator.mul, sides, strides), features),)
+    return spread.reshape(batch, *map(operator.mul, sides, strides), features)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
