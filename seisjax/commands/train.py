@@ -178,12 +178,13 @@ class _Run:
         self.progress = Progress(plan.num_steps, "train", "step", initial=self.first_step, enabled=self.main)
         self.bytes_read_before = bytes_read()
         self.notice = StopNotice(plan.max_minutes)
+        self.first_batch: Batch | None = None  # until it is drawn
 
     def train(self) -> Ended:
         """Run the loop from the state's step on."""
         config, segmenter = self.config, self.segmenter
         batches = training_stream(config, self.survey, self.source, segmenter.mesh, self.first_step)
-        stream = self._checked_first(batches) if self.first_step == 0 else batches
+        stream = self._keeping_first(batches) if self.first_step == 0 and config.train.figures else batches
         actions = Actions(
             self._log,
             self._validate,
@@ -211,19 +212,20 @@ class _Run:
         self.writer.close()
         self.checkpoints.close()
 
-    def _checked_first(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The batches; the first is drawn, as the network will see it, before the first step is taken."""
-        first = next(batches)
-        if self.config.train.figures:
-            images, labels = self.segmenter.prepare(first, 0)
-            rows = drawn_rows({"images": images, "labels": labels}, self.segmenter.mesh)
-            if self.main:
-                self._draw_first(**rows)
-                self._draw_augmentations()
-        yield first
+    def _keeping_first(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        self.first_batch = next(batches)
+        yield self.first_batch
         yield from batches
 
-    def _draw_first(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def _draw_first(self, first_batch: Batch) -> None:
+        """The first batch, as the network saw it, and what augmentation does; all processes call it."""
+        images, labels = self.segmenter.prepare(first_batch, 0)
+        rows = drawn_rows({"images": images, "labels": labels}, self.segmenter.mesh)
+        if self.main:
+            self._draw_batch(**rows)
+            self._draw_augmentations()
+
+    def _draw_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
         images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
         figures.first_batch(
             self.figures / "first_batch.png",
@@ -250,6 +252,10 @@ class _Run:
         draw_augmentations(path, image, label, examples, names, self.survey.class_names, title="Augmentation")
 
     def _advance(self, step: int, samples_per_second: float, waiting_share: float) -> None:
+        if self.first_batch is not None and step == min(2, self.config.train.num_steps):
+            # The device is at work on the second step meanwhile, and the first has not waited for figures.
+            self._draw_first(self.first_batch)
+            self.first_batch = None
         self._profile(step)
         self.progress.update(samples_per_second=samples_per_second, waiting=f"{100 * waiting_share:.0f} %")
 
