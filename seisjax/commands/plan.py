@@ -16,7 +16,7 @@ from seisjax.memory import resident_bytes
 from seisjax.models.initialize import parameter_count
 from seisjax.synthesis import BLOCKS_KEPT, SyntheticVolume
 from seisjax.training.step import Batch
-from seisjax.volumes.resampling import ResampledVolume, sampling_interval
+from seisjax.volumes.resampling import ResampledVolume, as_recorded, sampling_interval
 
 
 def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
@@ -103,7 +103,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
     parts += [(member.volume, member.labels, member.regions) for member in survey.others]
     making = kept = decoded = 0
     for part, labels, regions in parts:
-        volume = part.source if isinstance(part, ResampledVolume) else part
+        volume = as_recorded(part)
         if isinstance(volume, SyntheticVolume):
             sizes = volume.examples.memory()
             making, kept = making + sizes[0], kept + sizes[1]

@@ -134,8 +134,8 @@ class MixedSource:
     """
 
     def __init__(self, sources: Sequence[WindowSource], turns: Turns) -> None:
-        self._sources, self._turns = tuple(sources), turns
-        self._scales: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(self._sources)
+        self.sources, self._turns = tuple(sources), turns
+        self._scales: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(self.sources)
         self.volume, self.padded, self.labels = sources[0].volume, sources[0].padded, sources[0].labels
 
     def in_units_of_first(self, moments: Sequence[tuple[float, float]]) -> Self:
@@ -155,6 +155,14 @@ class MixedSource:
         """The number of the survey that sample `index` comes from."""
         return self._turns[index][0]
 
+    def by_survey(self, indices: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
+        """Of each survey that comes up: place among `indices`, and number among the survey's own samples."""
+        found: dict[int, list[tuple[int, int]]] = {}
+        for row, index in enumerate(indices):
+            who, number = self._turns[index]
+            found.setdefault(who, []).append((row, number))
+        return found
+
     def __getitem__(self, index: int) -> Batch:
         """Sample number `index`."""
         return {name: array[0] for name, array in self.read([index]).items()}
@@ -165,15 +173,12 @@ class MixedSource:
         Raises UserError, that names the survey, where no window with a label is found.
         """
         part = Box.whole(self.padded) if part is None else part
-        image = np.empty((len(indices), *part.shape, 1 + 2 * self._sources[0].neighbours), np.float32)
+        image = np.empty((len(indices), *part.shape, 1 + 2 * self.sources[0].neighbours), np.float32)
         labels = np.full((len(indices), *part.shape), IGNORE, np.uint8)
-        rows: dict[int, list[tuple[int, int]]] = {}  # of each survey: row of the batch, number among its own samples
-        for row, index in enumerate(indices):
-            who, number = self._turns[index]
-            rows.setdefault(who, []).append((row, number))
+        rows = self.by_survey(indices)
 
         def fill(who: int) -> None:
-            source, (factor, shift) = self._sources[who], self._scales[who]
+            source, (factor, shift) = self.sources[who], self._scales[who]
             batch = _named(source, [number for _, number in rows[who]], _with_axes(part, len(source.padded)))
             for (row, _), values, known in zip(rows[who], batch["image"], batch["labels"], strict=True):
                 np.multiply(values.reshape(image[row].shape), factor, out=image[row])
@@ -187,7 +192,7 @@ class MixedSource:
     @property
     def bytes_used(self) -> int:
         """Bytes, as stored arrays count them, of the samples that were handed out so far by this process."""
-        return sum(source.bytes_used for source in self._sources)
+        return sum(source.bytes_used for source in self.sources)
 
 
 def _with_axes(part: Box, count: int) -> Box:

@@ -182,19 +182,38 @@ class ResampledVolume(Volume):
         if not len(numbers):
             return lambda: np.full(box.shape, np.nan, np.float32)
         positions = numbers * self._ratio
-        half = reach(self._ratio)
-        first, stop = math.floor(positions[0]) - half, math.floor(positions[-1]) + half + 1
-        old = Box((*box.start[:-1], first), (*box.shape[:-1], stop - first))
+        old = self._around(box, positions)
         reading = self.source.start_amplitude(old)
         offset = int(numbers[0]) - box.start[-1]
 
         def finish() -> np.ndarray:
-            rows = reading().reshape(-1, stop - first)
+            rows = reading().reshape(-1, old.shape[-1])
             values = np.full((len(rows), box.shape[-1]), np.nan, np.float32)
-            values[:, offset : offset + len(numbers)] = resample(rows, positions, self._ratio, first)
+            values[:, offset : offset + len(numbers)] = resample(rows, positions, self._ratio, old.start[-1])
             return values.reshape(box.shape)
 
         return finish
+
+    def _around(self, box: Box, positions: np.ndarray) -> Box:
+        """The old samples that those of a box are made of, which lie at `positions` among them."""
+        half = reach(self._ratio)
+        first, stop = math.floor(positions[0]) - half, math.floor(positions[-1]) + half + 1
+        return Box((*box.start[:-1], first), (*box.shape[:-1], stop - first))
+
+    def start_fetch(self, name: str, box: Box) -> Callable[[], int]:
+        """As `Volume.start_fetch`: the chunks of old samples that those of the box are made of."""
+        if name == AMPLITUDE and box.size:
+            numbers = np.array([box.start[-1], box.stop[-1] - 1])
+            box = self._around(box, numbers * self._ratio).intersect(Box.whole(self.source.shape))
+            name = self.source.nearest_copy(name, box)
+        elif name.startswith(LABELS_PREFIX) and box.size:
+            box, _ = self._nearest(box)
+        return self.source.start_fetch(name, box)
+
+
+def as_recorded(volume: Volume) -> Volume:
+    """The volume that a resampled one is made of; any other as it is."""
+    return volume.source if isinstance(volume, ResampledVolume) else volume
 
 
 def _whole_traces(index: LabelIndex, samples: int) -> LabelIndex:

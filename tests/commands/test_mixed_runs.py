@@ -1,6 +1,7 @@
 """Runs on several surveys: what their plan, record and scores say, and what is refused."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from seisjax import experiment
+from seisjax.commands.benchmark import loader
 from seisjax.commands.evaluate import evaluate
 from seisjax.commands.plan import plan
 from seisjax.commands.train import train
@@ -135,6 +137,53 @@ def test_the_plan_tells_of_all_surveys(mixed: Experiment, generator: str):
     # Half of a batch's 8 windows of 16 x 36 samples are of the 20 crosslines of 12 inlines.
     assert f"one pass    {12 * 20 * 36 / (4 * 16 * 36):.1f} steps" in text
     assert "panels being made" in text
+
+
+@pytest.mark.slow
+def test_the_stages_of_each_survey_are_measured(mixed: Experiment, generator: str):
+    mixed.data.mixture_volumes += (generator + "&examples=1",)
+    mixed.data.mixture_labels, mixed.data.mixture_weights = ("rock", "facies"), (2.0, 1.0, 1.0)
+    mixed.data.mixture_train = ("crossline:300-330", "inline:0-5")
+    mixed.model.levels, mixed.data.cache_mebibytes = 2, 0  # all is fetched again
+    report = loader.measure(mixed, turns=1, seconds=0.02)
+    assert list(report["seconds"]) == list(loader.MEANING)
+    assert not report["made"]
+    surveys = report["surveys"]
+    assert [one["share"] for one in surveys] == [0.5, 0.25, 0.25]
+    stages = ["fetch", "fetch + decode", "read"]
+    assert [list(one["seconds"]) for one in surveys] == [stages, stages, stages[1:]]  # the last one is made, not stored
+    assert [one["made"] for one in surveys] == [False, False, True]
+    assert [one["fetched_a_batch"] > 0 for one in surveys] == [True, True, False]
+    # What is read of all is what is read of each: float32 and uint8 of 8 windows of 16 x 36, where they are not padded.
+    assert 0 < report["used_a_batch"] <= 5 * 8 * 16 * 36
+    assert all(0 < one["used_a_batch"] <= 5 * 8 * 16 * 36 * one["share"] for one in surveys)
+    lines = loader.table(report).splitlines()
+    assert [line.rpartition(" ")[2] for line in lines if "% of them" in line] == [one["volume"] for one in surveys]
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_the_survey_that_holds_up_the_others_is_named(mixed: Experiment):
+    def survey(volume: str, made: bool, **medians: float):
+        return {"volume": volume, "made": made, "seconds": {name: {"median": x} for name, x in medians.items()}}
+
+    stored = survey("far.zarr", False, fetch=3.0, **{"fetch + decode": 4.0})
+    made = survey("synthetic:mine.py", True, **{"fetch + decode": 5.0})
+    report = {
+        "seconds": {name: {"median": 1.0} for name in ("stream", "step", "fetch + decode")},
+        "waiting_share": 0.5,
+        "made": False,
+        "surveys": [stored, made],
+        "fetched_a_batch": 1.0,
+        "used_a_batch": 1.0,
+        "parts": {"reading": 3.0, "decoding": 2.0, "host work": 0.1, "transfer": 0.1, "step": 1.0},
+    }
+    assert loader._verdict(mixed, report)[0] == "reading of far.zarr"
+    report["parts"]["decoding"] = 5.0
+    bottleneck, change = loader._verdict(mixed, report)
+    assert bottleneck == "making panels of synthetic:mine.py"
+    assert change == "panels stored by launch/synthesize.py"  # they cannot be made on the device
+    report["parts"]["host work"] = 6.0
+    assert loader._verdict(mixed, report)[0] == "host work"
 
 
 def set_fields(config: Experiment, **fields: object) -> Experiment:

@@ -88,7 +88,7 @@ def test_each_survey_counts_its_own_samples(mixed: MixedSource):
     numbers = {0: 0, 1: 0}
     for index in range(20):
         who = mixed.survey_of(index)
-        own = mixed._sources[who][numbers[who]]
+        own = mixed.sources[who][numbers[who]]
         numbers[who] += 1
         found = mixed[index]
         np.testing.assert_array_equal(found["image"], own["image"])

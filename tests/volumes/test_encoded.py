@@ -11,6 +11,7 @@ from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import Volume, bytes_read, create_volume, open_volume, set_cache_size
 from seisjax.volumes.ingest import ingest
+from seisjax.volumes.resampling import ResampledVolume
 
 SHAPE = (20, 24, 40)
 SAMPLES = np.random.default_rng(0).integers(-9, 9, SHAPE).astype(np.float32)
@@ -69,6 +70,25 @@ def test_fetching_takes_what_reading_takes_from_storage(tmp_path: Path, shard: t
             indices = taken[0] - size  # of the shards that the box touches
             assert (indices > 0) == (shard != (8, 8, 16))
     assert taken[0] == taken[1]
+
+
+@pytest.mark.parametrize("interval", [0.25, 3.0])
+@pytest.mark.parametrize("name", [AMPLITUDE, "labels_facies"])
+def test_fetching_of_a_resampled_volume_takes_what_its_reading_takes(tmp_path: Path, interval: float, name: str) -> None:
+    axes = [Axis("inline", np.arange(20)), Axis("crossline", np.arange(24)), Axis("time", np.arange(200) * 1.0, "ms")]
+    with create_volume(tmp_path / "survey.zarr", axes, chunk=(8, 8, 16), shard=(8, 8, 16)) as volume:
+        volume.add_array("labels_facies", np.uint8)
+        for array in (AMPLITUDE, "labels_facies"):
+            volume.write(array, Box.whole(volume.shape), SAMPLES[..., :1].repeat(200, axis=-1) % 3)
+    taken, part = [], Box((7, 9, 20), (2, 8, 11))
+    for box in (part, Box((0, 0, 0), (1, 24, 3))):
+        for fetches in (True, False):
+            set_cache_size(256)
+            view, before = ResampledVolume(open_volume(tmp_path / "survey.zarr"), interval), bytes_read()
+            _ = view.start_fetch(name, box)() if fetches else view.read(name, box)
+            taken.append(bytes_read() - before)
+    assert taken[0] == taken[1] > 0
+    assert taken[2] == taken[3] > 0
 
 
 def test_chunks_of_another_format_and_those_that_are_not_stored(tmp_path: Path) -> None:

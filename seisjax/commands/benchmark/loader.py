@@ -4,8 +4,8 @@ import contextlib
 import functools
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,15 +17,15 @@ from seisjax.commands.benchmark.machine import record
 from seisjax.commands.benchmark.turns import TURNS, Timing, alternate, disturbed_note, seconds_each
 from seisjax.config import Experiment, flatten, to_dict
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
-from seisjax.data import WindowSource
-from seisjax.errors import UserError
+from seisjax.data import MixedSource, WindowSource
 from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import Box
 from seisjax.reporting import Progress
 from seisjax.synthesis import SyntheticVolume
 from seisjax.training.loop import Actions, Schedule, Validation, run_steps
 from seisjax.training.step import Batch
-from seisjax.volumes import bytes_read
+from seisjax.volumes import Volume, bytes_read
+from seisjax.volumes.resampling import as_recorded
 
 DRAW, FETCH, DECODE, READ = "draw", "fetch", "fetch + decode", "read"
 TRANSFER, STREAM, STEP, TRAINING = "transfer", "stream", "step", "training"
@@ -48,7 +48,8 @@ def measure(config: Experiment, *, turns: int = TURNS, seconds: float = 2.0) -> 
 
     Each measurement takes at least `seconds`. Stages have caches of their own, and each goes on in the stream where it
     stopped the turn before, so that what is read was not read before, or only as often as in training. What lies in
-    the operating system's cache is read from there. Raises UserError where the config cannot be used.
+    the operating system's cache is read from there. Of a mixture, fetching, decoding and reading are measured once more
+    for the windows of each survey alone. Raises UserError where the config cannot be used.
     """
     check_alone(config, "loader")
     stages = _Stages(config, seconds)
@@ -59,11 +60,12 @@ def measure(config: Experiment, *, turns: int = TURNS, seconds: float = 2.0) -> 
         "config": flatten(to_dict(config)),
         "window": list(stages.survey.window),
         "batch_size": config.data.batch_size,
-        "made": isinstance(stages.survey.volume, SyntheticVolume),
+        "made": stages.made(),
         "batch_bytes": stages.batch_bytes,
-        "seconds": {name: timing.as_json() for name, timing in timings.items()},
-        "fetched_a_batch": stages.fetched_a_batch,
-        "used_a_batch": stages.used_a_batch,
+        "seconds": {name: timings[name].as_json() for name in MEANING if name in timings},
+        "surveys": [_of_survey(stages, number, timings) for number in stages.surveys],
+        "fetched_a_batch": stages.fetched.get(None, 0.0),
+        "used_a_batch": stages.used.get(None, 0.0),
         "waiting_share": float(np.median(stages.waiting)),
         "note": disturbed_note(timings),
     }
@@ -71,11 +73,22 @@ def measure(config: Experiment, *, turns: int = TURNS, seconds: float = 2.0) -> 
     return report | dict(zip(("bottleneck", "change"), _verdict(config, report), strict=True))
 
 
-def _window_source(config: Experiment, survey: Survey) -> WindowSource:
-    source = experiment.training_source(config, survey)
-    if not isinstance(source, WindowSource):
-        raise UserError("data.mixture_volumes: the stages of one survey are measured; leave the others out")
-    return source
+def _of_survey(stages: "_Stages", number: int, timings: Mapping[str, Timing]) -> dict[str, Any]:
+    """What is reported of a survey of a mixture."""
+    alone = {name: _name(name, number) for name in (FETCH, DECODE, READ)}
+    return {
+        "volume": (stages.config.data.volume, *stages.config.data.mixture_volumes)[number],
+        "share": stages.surveys[number],
+        "made": stages.made(number),
+        "seconds": {name: timings[own].as_json() for name, own in alone.items() if own in timings},
+        "fetched_a_batch": stages.fetched[number],
+        "used_a_batch": stages.used[number],
+    }
+
+
+def _name(stage: str, only: int | None) -> str:
+    """What a stage is called that looks at one survey of a mixture only."""
+    return stage if only is None else f"{stage} of survey {only}"
 
 
 class _Stages:
@@ -85,12 +98,16 @@ class _Stages:
         self.config, self._least = config, seconds
         self.survey = experiment.open_survey(config)
         self._mesh = experiment.make_mesh(config, self.survey, config.data.batch_size)
-        self._segmenter = experiment.make_segmenter(
-            config, self.survey, self._mesh, experiment.fit(config, self.survey)
-        )
-        self._source = _window_source(config, self.survey)
-        self._next = dict.fromkeys(MEANING, 0)  # the number of each stage's next batch
-        self.fetched_a_batch = self.used_a_batch = 0.0
+        self._fit = experiment.fit(config, self.survey)
+        self._segmenter = experiment.make_segmenter(config, self.survey, self._mesh, self._fit)
+        self._source = self._source_of(self.survey)
+        weights = experiment.mixture_weights(config) if self.survey.others else ()
+        # Of a mixture, the share of each survey that windows are drawn from.
+        self.surveys = {number: weight / sum(weights) for number, weight in enumerate(weights) if weight}
+        self._next: Counter[str] = Counter()  # the number of each stage's next batch
+        # Bytes a batch, of all surveys (None) and of each one of a mixture.
+        self.fetched: dict[int | None, float] = {}
+        self.used: dict[int | None, float] = {}
         self.waiting: list[float] = []
         self._made_on_device = config.data.synthesis == "device"
         # The first batches of a run fill what is read ahead; those that follow come at the pace of the stream.
@@ -101,20 +118,29 @@ class _Stages:
 
     def candidates(self) -> dict[str, Callable[[], float]]:
         """The stages that this stream has."""
-        made = isinstance(self.survey.volume, SyntheticVolume)
-        host = {DRAW: self._draws, FETCH: self._fetches(), DECODE: self._decodes(), READ: self._reads()}
-        if self._made_on_device:
-            host = {DRAW: self._draws}
-        elif made:
-            host.pop(FETCH)
-        transfer = {} if self._made_on_device else {TRANSFER: self._transfers()}
-        return host | transfer | {STREAM: self._streams(), STEP: self._steps, TRAINING: self._trains()}
+        host: dict[str, Callable[[], float]] = {DRAW: self._draws}
+        if not self._made_on_device:
+            for only in (None, *self.surveys):
+                if not self.made(only):
+                    host[_name(FETCH, only)] = self._fetches(only)
+                host |= {_name(DECODE, only): self._decodes(only), _name(READ, only): self._reads(only)}
+            host[TRANSFER] = self._transfers()
+        return host | {STREAM: self._streams(), STEP: self._steps, TRAINING: self._trains()}
 
-    def _own_source(self) -> WindowSource:
+    def made(self, only: int | None = None) -> bool:
+        """Whether a survey, or all that windows are drawn from, is made as it is read: nothing of it is fetched."""
+        volumes = [self.survey.volume, *(member.volume for member in self.survey.others)]
+        numbers = self.surveys or [0]
+        return all(_is_made(volumes[number]) for number in ([only] if only is not None else numbers))
+
+    def _own_source(self) -> WindowSource | MixedSource:
         """A source with a cache of its own."""
-        return _window_source(self.config, experiment.open_survey(self.config))
+        return self._source_of(experiment.open_survey(self.config))
 
-    def _stream(self, source: WindowSource, start: int) -> Any:
+    def _source_of(self, survey: Survey) -> WindowSource | MixedSource:
+        return experiment.fitted_source(self.config, experiment.training_source(self.config, survey), self._fit)
+
+    def _stream(self, source: WindowSource | MixedSource, start: int) -> Any:
         return experiment.training_stream(self.config, self.survey, source, self._mesh, start)
 
     def _indices(self, stage: str) -> range:
@@ -123,54 +149,54 @@ class _Stages:
         self._next[stage] += 1
         return range(number * size, (number + 1) * size)
 
-    def _boxes(self, source: WindowSource, stage: str) -> list[Box]:
-        """The windows of the stage's next batch, as they are drawn first."""
-        indices = self._indices(stage)
-        source.sampler.read_ahead(indices)
-        draws = [source.sampler.draw(index) for index in indices]
-        return [draw.inner for draw in draws if draw is not None and draw.inner.size]
+    def _windows(
+        self, source: WindowSource | MixedSource, stage: str, only: int | None = None
+    ) -> list[tuple[WindowSource, Box]]:
+        """The windows of the stage's next batch, as they are drawn first, and what reads them."""
+        found = []
+        for one, numbers in _of_each(source, self._indices(_name(stage, only)), only):
+            one.sampler.read_ahead(numbers)
+            draws = [one.sampler.draw(number) for number in numbers]
+            found += [(one, draw.inner) for draw in draws if draw is not None and draw.inner.size]
+        return found
 
     def _draws(self) -> float:
-        return seconds_each(lambda: self._boxes(self._source, DRAW), self._least / 4)
+        return seconds_each(lambda: self._windows(self._source, DRAW), self._least / 4)
 
-    def _fetches(self) -> Callable[[], float]:
+    def _fetches(self, only: int | None) -> Callable[[], float]:
         """Storage alone, at the rate of fetching the chunks of windows, for the bytes that reading fetches."""
-        source, names = self._own_source(), self._arrays()
+        source = self._own_source()
 
         def run() -> float:
             fetched, count, started = 0, 0, time.perf_counter()
             while not count or time.perf_counter() - started < self._least:
-                boxes = self._boxes(source, FETCH)
-                pending = [
-                    source.volume.start_fetch(*self._place(source, name, box)) for box in boxes for name in names
-                ]
+                arrays = _arrays(self._windows(source, FETCH, only))
+                pending = [volume.start_fetch(name, box) for volume, name, box in arrays if not _is_made(volume)]
                 fetched += sum(wait() for wait in pending)
                 count += 1
             seconds = time.perf_counter() - started
-            needed = self._needed()
+            needed = self._needed(only)
             return seconds / fetched * needed if fetched else seconds / count
 
         return run
 
-    def _needed(self) -> float:
+    def _needed(self, only: int | None) -> float:
         """Bytes that reading fetches for a batch."""
-        if not self._next[READ]:
-            self._read_some(self._own_source())
-        return self.fetched_a_batch
+        if only not in self.fetched:
+            self._read_some(self._own_source(), only)
+        return self.fetched[only]
 
-    def _decodes(self) -> Callable[[], float]:
+    def _decodes(self, only: int | None) -> Callable[[], float]:
         """Windows as TensorStore reads them, in their stored type, as many batches under way as in the stream."""
-        source, names = self._own_source(), self._arrays()
+        source = self._own_source()
 
         def run() -> float:
             under_way: deque[list[Callable[[], Any]]] = deque()
 
             def one() -> None:
                 while len(under_way) < self.config.data.prefetch:
-                    boxes = self._boxes(source, DECODE)
-                    under_way.append(
-                        [source.volume.start_read(*self._place(source, name, box)) for box in boxes for name in names]
-                    )
+                    arrays = _arrays(self._windows(source, DECODE, only))
+                    under_way.append([volume.start_read(name, box) for volume, name, box in arrays])
                 for wait in under_way.popleft():
                     wait()
 
@@ -183,25 +209,19 @@ class _Stages:
 
         return run
 
-    def _arrays(self) -> list[str]:
-        return [AMPLITUDE, LABELS_PREFIX + self.config.data.labels]
-
-    def _place(self, source: WindowSource, name: str, box: Box) -> tuple[str, Box]:
-        return source.volume.nearest_copy(name, box), box
-
-    def _reads(self) -> Callable[[], float]:
+    def _reads(self, only: int | None) -> Callable[[], float]:
         source = self._own_source()
-        return lambda: self._read_some(source)
+        return lambda: self._read_some(source, only)
 
-    def _read_some(self, source: WindowSource) -> float:
+    def _read_some(self, source: WindowSource | MixedSource, only: int | None) -> float:
         """Batches as the source makes them, one after the other, in this thread; counts bytes too."""
-        read = functools.partial(source.read, as_stored=True)  # as the stream does
-        read(self._indices(READ))
-        before, used, first = bytes_read(), source.bytes_used, self._next[READ]
-        seconds = seconds_each(lambda: read(self._indices(READ)), self._least, least_times=2)
-        count = self._next[READ] - first
-        self.fetched_a_batch = (bytes_read() - before) / count
-        self.used_a_batch = (source.bytes_used - used) / count
+        stage, read = _name(READ, only), _reader(source, only)
+        read(self._indices(stage))
+        before, used, first = bytes_read(), source.bytes_used, self._next[stage]
+        seconds = seconds_each(lambda: read(self._indices(stage)), self._least, least_times=2)
+        count = self._next[stage] - first
+        self.fetched[only] = (bytes_read() - before) / count
+        self.used[only] = (source.bytes_used - used) / count
         return seconds
 
     def _transfers(self) -> Callable[[], float]:
@@ -249,6 +269,36 @@ class _Stages:
             return self.config.data.batch_size / pace[0]
 
         return run
+
+
+def _is_made(volume: Volume) -> bool:
+    return isinstance(as_recorded(volume), SyntheticVolume)
+
+
+def _of_each(
+    source: WindowSource | MixedSource, indices: Sequence[int], only: int | None
+) -> list[tuple[WindowSource, Sequence[int]]]:
+    """What reads each survey that comes up among samples, or `only` one, and their numbers there."""
+    if isinstance(source, WindowSource):
+        return [(source, indices)]
+    found = source.by_survey(indices)
+    numbers = {who: [number for _, number in rows] for who, rows in found.items() if only in (None, who)}
+    return [(source.sources[who], own) for who, own in numbers.items()]
+
+
+def _arrays(windows: Sequence[tuple[WindowSource, Box]]) -> list[tuple[Volume, str, Box]]:
+    """The arrays that windows are read from: amplitudes and labels."""
+    names = [(one, (AMPLITUDE, f"{LABELS_PREFIX}{one.labels}"), box) for one, box in windows]
+    return [(one.volume, one.volume.nearest_copy(name, box), box) for one, pair, box in names for name in pair]
+
+
+def _reader(source: WindowSource | MixedSource, only: int | None) -> Callable[[Sequence[int]], Any]:
+    """What reads a batch as the stream does, or the windows that one survey of a mixture has in it."""
+    if isinstance(source, WindowSource):
+        return functools.partial(source.read, as_stored=True)
+    if only is None:
+        return source.read
+    return lambda indices: [one.read(numbers) for one, numbers in _of_each(source, indices, only)]
 
 
 def _train(
@@ -305,15 +355,20 @@ def _verdict(config: Experiment, report: dict[str, Any]) -> tuple[str, str]:
     if DECODE not in medians:
         return "making panels on the device", "data.synthesis=host, or panels stored by launch/synthesize.py"
     slowest = max((name for name in report["parts"] if name != "step"), key=report["parts"].__getitem__)
-    if report["made"]:
-        advice = {"decoding": "data.synthesis=device, or panels stored by launch/synthesize.py"}
-        name = "making panels" if slowest == "decoding" else slowest
+    # Of a mixture all surveys are read at once: the one that takes longest holds up the others.
+    stage = FETCH if slowest == "reading" else DECODE
+    found = max(report["surveys"], key=lambda one: one["seconds"].get(stage, {"median": 0.0})["median"], default=report)
+    whose = f" of {found['volume']}" if report["surveys"] and slowest in ("reading", "decoding") else ""
+    if found["made"]:
+        device = "" if report["surveys"] else "data.synthesis=device, or "
+        advice = {"decoding": f"{device}panels stored by launch/synthesize.py"}
+        name = f"making panels{whose}" if slowest == "decoding" else slowest
         return name, advice.get(slowest, _ADVICE[slowest])
     # What is fetched is compressed, what is used is not: so more than one means that chunks are wasted.
     wasted = report["fetched_a_batch"] / max(report["used_a_batch"], 1.0)
     if slowest in ("reading", "decoding") and wasted > 1 and config.data.sampling != "blocks":
-        return slowest, f"data.sampling=blocks: {wasted:.1f} bytes are fetched for each that is used"
-    return slowest, _ADVICE[slowest]
+        return slowest + whose, f"data.sampling=blocks: {wasted:.1f} bytes are fetched for each that is used"
+    return slowest + whose, _ADVICE[slowest]
 
 
 _ADVICE = {
@@ -340,6 +395,7 @@ def table(report: dict[str, Any]) -> str:
         if seconds:
             rates = [f"{size / seconds:,.1f}", f"{moved[name] / seconds / 1e6:,.1f}" if name in moved else "-"]
         lines.append(f"{name:<16}{1e3 * seconds:>12,.3f}{rates[0]:>12}{rates[1]:>10}  {MEANING[name]}")
+    lines += [_line_of_survey(one) for one in report["surveys"]]
     lines.append("of a batch      " + ", ".join(f"{name} {1e3 * s:,.3f} ms" for name, s in report["parts"].items()))
     if report["used_a_batch"]:
         wasted = report["fetched_a_batch"] / report["used_a_batch"]
@@ -353,3 +409,9 @@ def table(report: dict[str, Any]) -> str:
         f"change          {report['change']}",
     ]
     return "\n".join(lines + ([f"note            {report['note']}"] if report["note"] else []))
+
+
+def _line_of_survey(one: dict[str, Any]) -> str:
+    """A survey of a mixture: what its windows of a batch take alone."""
+    stages = ", ".join(f"{name} {1e3 * found['median']:,.3f} ms" for name, found in one["seconds"].items())
+    return f"{100 * one['share']:.3g} % of them{'':<6} {stages}: {one['volume']}"

@@ -98,6 +98,7 @@ def _stream_report(waiting: float, sampling: str = "uniform", made: bool = False
         "seconds": {name: {"median": value} for name, value in stages.items()},
         "waiting_share": waiting,
         "made": made,
+        "surveys": [],
         "fetched_a_batch": 9.0,
         "used_a_batch": 3.0,
         "parts": {"reading": 0.1, "decoding": 0.1, "host work": 0.1, "transfer": 0.1, "step": 1.0} | parts,
