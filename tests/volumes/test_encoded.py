@@ -74,7 +74,9 @@ def test_fetching_takes_what_reading_takes_from_storage(tmp_path: Path, shard: t
 
 @pytest.mark.parametrize("interval", [0.25, 3.0])
 @pytest.mark.parametrize("name", [AMPLITUDE, "labels_facies"])
-def test_fetching_of_a_resampled_volume_takes_what_its_reading_takes(tmp_path: Path, interval: float, name: str) -> None:
+def test_fetching_of_a_resampled_volume_takes_what_its_reading_takes(
+    tmp_path: Path, interval: float, name: str
+) -> None:
     axes = [Axis("inline", np.arange(20)), Axis("crossline", np.arange(24)), Axis("time", np.arange(200) * 1.0, "ms")]
     with create_volume(tmp_path / "survey.zarr", axes, chunk=(8, 8, 16), shard=(8, 8, 16)) as volume:
         volume.add_array("labels_facies", np.uint8)
