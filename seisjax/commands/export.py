@@ -126,6 +126,7 @@ def _training(run: Trained, made: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "volume": _last_part(data.volume),
         "other_volumes": [_last_part(volume) for volume in data.mixture_volumes],
+        "mixture_fingerprints": run.record.get("mixture_fingerprints", []),
         "batch_size": data.batch_size,
         "launched": made["started"],
         "devices": made["devices"],

@@ -124,8 +124,13 @@ def _training(told: Mapping[str, Any], name: str) -> Iterator[str]:
     run, training = told["run"], told.get("training", {})
     yield "## Training"
     yield ""
-    volumes = ", ".join(f"`{volume}`" for volume in (training.get("volume", "?"), *training.get("other_volumes", [])))
-    yield f"- Data: {volumes}, labels `{run['config']['data']['labels']}`, fingerprint `{run['data_fingerprint']}`."
+    data, volumes = run["config"]["data"], [training.get("volume", "?"), *training.get("other_volumes", [])]
+    labels = [data["labels"], *(data.get("mixture_labels") or [data["labels"]] * len(volumes[1:]))]
+    fingerprints = [run["data_fingerprint"], *training.get("mixture_fingerprints", [])]
+    fingerprints += [""] * (len(volumes) - len(fingerprints))  # older files have that of the first alone
+    for number, (volume, label, known) in enumerate(zip(volumes, labels, fingerprints, strict=True)):
+        what, print_ = "Mixed with" if number else "Data:", f", fingerprint `{known}`" if known else ""
+        yield f"- {what} `{volume}`, labels `{label}`{print_}."
     for split, region in run["regions"].items():
         yield f"- Region of {split}: `{region}`."
     if training:

@@ -19,6 +19,7 @@ from seisjax.errors import UserError
 from seisjax.files import read_json, write_json
 from seisjax.geometry import Axis, Box
 from seisjax.inference import Artifact, Cutting, Task, load_artifact, predict_volume
+from seisjax.inference.card import model_card
 from seisjax.volumes import create_volume, open_volume
 
 AXES = ("inline", "crossline", "time")
@@ -196,6 +197,18 @@ def test_its_card_says_what_is_known_and_no_more(file: Path, model: Artifact):
     ):
         assert told in card, told
     assert str(file.parent) not in card
+
+
+def test_a_card_names_the_other_volumes_of_a_mixture(model: Artifact):
+    told = dict(model.metadata)
+    training = told["training"] | {"other_volumes": ["a.zarr", "b.zarr"], "mixture_fingerprints": ["01ab", "23cd"]}
+    card = model_card(told | {"training": training}, "m.seisjax")
+    first = f"- Data: `survey.zarr`, labels `facies`, fingerprint `{told['run']['data_fingerprint']}`.\n"
+    others = "- Mixed with `{}`, labels `facies`, fingerprint `{}`.\n".format
+    assert first + others("a.zarr", "01ab") + others("b.zarr", "23cd") in card
+    del training["mixture_fingerprints"]  # as in files of before
+    older = "- Mixed with `a.zarr`, labels `facies`.\n- Mixed with `b.zarr`, labels `facies`.\n"
+    assert first + older in model_card(told | {"training": training}, "m.seisjax")
 
 
 def test_a_card_holds_the_scores_of_its_checkpoint_alone(trained: Path, tmp_path: Path):

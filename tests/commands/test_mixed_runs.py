@@ -11,13 +11,16 @@ import pytest
 from seisjax import experiment
 from seisjax.commands.benchmark import loader
 from seisjax.commands.evaluate import evaluate
+from seisjax.commands.export import export_run
 from seisjax.commands.plan import plan
 from seisjax.commands.train import train
 from seisjax.config import Experiment, validate
 from seisjax.conventions import AMPLITUDE
 from seisjax.data import MixedSource
 from seisjax.errors import UserError
+from seisjax.files import read_json
 from seisjax.geometry import Axis, Box
+from seisjax.inference import load_artifact
 from seisjax.volumes import StreamingStatistics, create_volume, open_volume
 
 pytestmark = pytest.mark.quick_compiler
@@ -261,6 +264,11 @@ def test_a_run_keeps_to_the_surveys_it_began_with(
     mixed.data.mixture_volumes = (str(copy),)
     mixed.model.levels, mixed.data.validation, mixed.train.num_steps = 2, "", 2
     train(mixed, tmp_path / "run", "train")
+    export_run(tmp_path / "run", tmp_path / "m.seisjax", "last", platforms=["cpu"])
+    (known,) = read_json(tmp_path / "run" / "run.json")["mixture_fingerprints"]
+    assert load_artifact(tmp_path / "m.seisjax").metadata["training"]["mixture_fingerprints"] == [known]
+    card = (tmp_path / "m.seisjax.md").read_text()
+    assert f"- Mixed with `copy.zarr`, labels `rock`, fingerprint `{known}`." in card
     mixed.train.num_steps = 3
     with pytest.raises(UserError, match=r"another data\.mixture_weights \(was \[0\.7, 0\.3\], now \[0\.5, 0\.5\]\)"):
         train(set_fields(mixed, mixture_weights=(0.5, 0.5)), tmp_path / "run", "train")
