@@ -32,6 +32,7 @@ from seisjax.data import (
     make_member,
     make_sampler,
     resolve_splits,
+    stored_type,
     training_batches,
     training_statistics,
 )
@@ -608,8 +609,17 @@ def training_stream(
     }
     if data.synthesis == "device" and isinstance(volume, SyntheticVolume) and isinstance(source, WindowSource):
         return GeneratedBatches(source, volume.examples.window, **options)
-    options |= {"as_stored": not survey.others}  # volumes may be stored in several ways
+    options |= {"as_stored": _as_stored(survey)}
     return training_batches(source, num_threads=data.num_threads, prefetch=data.prefetch, **options)
+
+
+def image_type(survey: Survey) -> np.dtype:
+    """The type in which images of training batches reach the devices: the stored one, where devices can decode it."""
+    return stored_type(survey.volume)[0] if _as_stored(survey) else np.dtype(np.float32)
+
+
+def _as_stored(survey: Survey) -> bool:
+    return not survey.others  # which may be stored in other ways
 
 
 def split_source(config: Experiment, survey: Survey, split: str) -> WindowSource:

@@ -38,7 +38,7 @@ def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
     for member, share in zip(survey.others, shares[1:], strict=True):
         lines += [f"and of {100 * share:.3g} % of the windows", *_member_lines(member)]
     lines += ["plan"]
-    lines += [f"  image       float32 {batch['image'].shape}, labels uint8 {batch['labels'].shape}"]
+    lines += [f"  {'image':<10}  " + ", labels ".join(f"{x.dtype} {x.shape}" for x in batch.values())]
     lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {jax.devices()[0].device_kind}"]
     lines += [f"  parameters  {parameter_count(state['params']):,}"]
     if config.train.init_from:
@@ -126,10 +126,10 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
 
 
 def abstract_batch(config: Experiment, survey: Survey) -> Batch:
-    """Shapes and dtypes of a global training batch."""
+    """Shapes and dtypes of a global training batch, as it is handed to the step."""
     size, sides = config.data.batch_size, survey.padded
     shapes = {
-        "image": jax.ShapeDtypeStruct((size, *sides, experiment.channels(config)), jnp.float32),
+        "image": jax.ShapeDtypeStruct((size, *sides, experiment.channels(config)), experiment.image_type(survey)),
         "labels": jax.ShapeDtypeStruct((size, *sides), jnp.uint8),
     }
     return shapes  # pyright: ignore[reportReturnType]

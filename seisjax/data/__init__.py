@@ -8,7 +8,7 @@ from seisjax.data.label_counts import check_labelled, class_counts
 from seisjax.data.mixture import Member, MixedSource, make_member
 from seisjax.data.pipeline import evaluation_batches, training_batches
 from seisjax.data.samplers import make_sampler
-from seisjax.data.source import WindowSource
+from seisjax.data.source import WindowSource, stored_type
 from seisjax.data.splits import check_window, resolve_splits
 from seisjax.data.statistics import training_statistics
 from seisjax.data.windows import GridWindows, ShuffledWindows, UniformWindows
@@ -33,6 +33,7 @@ __all__ = [
     "make_member",
     "make_sampler",
     "resolve_splits",
+    "stored_type",
     "training_batches",
     "training_statistics",
 ]

@@ -145,10 +145,9 @@ class WindowSource:
 
     def _reader(self, as_stored: bool) -> tuple[Callable[..., Callable[[], None]], np.dtype, Any]:
         """What begins to read a box into images and labels, with the type of the images and what stands for no data."""
-        dtype = self.volume.arrays[AMPLITUDE].dtype.newbyteorder("=")
-        fill = self.volume.coding.fill(dtype) if as_stored else None
+        dtype, fill = stored_type(self.volume) if as_stored else (np.dtype(np.float32), None)
         if fill is None:
-            return self._start_decoded, np.dtype(np.float32), np.nan
+            return self._start_decoded, dtype, np.nan
         return partial(self._start_stored, fill=fill), dtype, fill
 
     def _draw(self, index: int, attempt: int) -> tuple[Draw | None, int]:
@@ -275,6 +274,14 @@ class WindowSource:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
+
+
+def stored_type(volume: Volume) -> tuple[np.dtype, Any]:
+    """The type of a volume's images that are read `as_stored`, and what stands for no data in them; float32 and None
+    where they have to be decoded before."""
+    dtype = volume.arrays[AMPLITUDE].dtype.newbyteorder("=")
+    fill = volume.coding.fill(dtype)
+    return (np.dtype(np.float32), None) if fill is None else (dtype, fill)
 
 
 class _Window:

@@ -1,5 +1,7 @@
 """What `--dry_run` says of a run's memory."""
 
+import contextlib
+import dataclasses
 import json
 import mmap
 import os
@@ -10,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from seisjax.commands.plan import plan, plan_memory
+from seisjax import experiment
+from seisjax.commands.benchmark.inputs import random_batch
+from seisjax.commands.plan import abstract_batch, plan, plan_memory
 from seisjax.config import Experiment
 from seisjax.memory import resident_bytes
+from seisjax.volumes.ingest import ingest
 
 pytestmark = pytest.mark.quick_compiler
 
@@ -28,6 +33,36 @@ def test_memory_of_the_plan_adds_up(config: Experiment, monkeypatch: pytest.Monk
     assert memory.program == 123456789
     assert memory.panels == 0
     assert memory.host == memory.device + memory.batches + memory.chunks + memory.saving + memory.program
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int16", "int8"])
+def test_batches_count_as_they_reach_the_devices(config: Experiment, layers: Path, tmp_path: Path, dtype: str):
+    ingest(layers, tmp_path / "compact.zarr", dtype=dtype)
+    config.data.volume = str(tmp_path / "compact.zarr")
+    survey = experiment.open_survey(config)
+    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    source = experiment.training_source(config, survey)
+    with contextlib.closing(experiment.training_stream(config, survey, source, mesh, 0)) as stream:
+        batch = next(stream)
+    assert batch["image"].dtype == dtype
+    planned = abstract_batch(config, survey)
+    assert {name: (x.shape, x.dtype) for name, x in planned.items()} == {
+        name: (x.shape, x.dtype) for name, x in batch.items()
+    }
+    made = random_batch(planned, {name: x.sharding for name, x in batch.items()})
+    assert {name: x.dtype for name, x in made.items()} == {name: x.dtype for name, x in batch.items()}
+
+
+def test_a_compact_store_takes_less_memory_on_its_way(config: Experiment, layers: Path, tmp_path: Path):
+    config.model.levels = 2
+    stored = plan_memory(config)
+    ingest(layers, tmp_path / "compact.zarr", dtype="int8")
+    config.data.volume = str(tmp_path / "compact.zarr")
+    compact = plan_memory(config)
+    assert compact.batches == stored.batches * 2 // 5  # a byte for an amplitude, and one for a label
+    assert "  image       int8 (8, 1, 16, 36, 1), labels uint8 (8, 1, 16, 36)\n" in plan(config)
+    mixed = dataclasses.replace(config, data=dataclasses.replace(config.data, mixture_volumes=(str(layers),)))
+    assert abstract_batch(mixed, experiment.open_survey(mixed))["image"].dtype == "float32"
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def _random(shape: jax.ShapeDtypeStruct, split: Any) -> jax.Array:
     def part(index: tuple[slice, ...]) -> np.ndarray:
         sides = [len(range(*one.indices(side))) for one, side in zip(index, shape.shape, strict=True)]
         if np.issubdtype(shape.dtype, np.floating):
-            return random.standard_normal(sides, np.float32)
+            return random.standard_normal(sides, np.float32).astype(shape.dtype)
         return random.integers(0, 2, sides, shape.dtype)
 
     return jax.make_array_from_callback(shape.shape, split, part)  # pyright: ignore[reportArgumentType]
