@@ -1,5 +1,6 @@
 """Whole runs of networks whose windows are no plain sections: with neighbours, and with strides of their own."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable
@@ -129,6 +130,33 @@ def test_neighbours_that_weigh_nothing_change_nothing(config: Experiment):
         plain = state["params"]
         said.append(segmenter.forward(state["params"], state["rest"], batch["image"], np.float32(1)))
     np.testing.assert_allclose(*said, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("space_axis", ["inline", pytest.param("time", marks=pytest.mark.slow)])
+def test_devices_that_share_sections_out_train_as_one(config: Experiment, space_axis: str):
+    """Sections across crosslines with a neighbour on either side, split along either of their sides: the batch is the
+    same, and the first step tells the same of it."""
+    config = beside(config)
+    config.data.directions, config.data.window = ("crossline",), (12, 1, 36)
+    config.augment.flip_axes, config.mesh.space_axis = ("crossline",), space_axis
+    config.model.activation, config.model.dropout = "gelu", 0.0
+    batches, told = [], []
+    for config.mesh.data, config.mesh.space in ((1, 1), (2, 2), (1, 4)):
+        survey = experiment.open_survey(config)
+        mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+        segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 70.0))
+        source = experiment.training_source(config, survey)
+        with contextlib.closing(experiment.training_stream(config, survey, source, mesh, 0)) as stream:
+            batch = next(stream)
+        assert len(batch["image"].sharding.device_set) == mesh.size
+        batches.append(jax.device_get(batch))
+        metrics = segmenter.train_step(segmenter.init(), batch)[1]
+        told.append([float(metrics[name]) for name in ("loss", "gradient_norm")])
+    assert batches[0]["image"].shape[-1] == 3
+    assert np.isfinite(batches[0]["image"]).any(axis=(0, 1, 2, 3)).all()
+    for batch, each in zip(batches[1:], told[1:], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, batch, batches[0])
+        assert each == pytest.approx(told[0], rel=1e-4)
 
 
 def test_the_plan_counts_the_channels(config: Experiment):
