@@ -19,6 +19,7 @@ from seisjax.geometry import factors
 from seisjax.models.initialize import init_parameters, parameter_count
 from seisjax.models.layers import NORMS, BatchNorm, GroupNorm, UpConvolution, max_pool
 from seisjax.models.unet import UNet, receptive_radius
+from seisjax.sharding import batch_sharding, make_mesh
 
 pytestmark = pytest.mark.quick_compiler
 
@@ -192,6 +193,27 @@ def test_max_pool_loses_no_gradient_where_a_compiler_rounds_twice():
     weights = jax.random.normal(jax.random.key(1), (4, 8, 5, 8))
     gradient = jax.grad(lambda x: (max_pool(norm(x), (2, 2)) * weights).sum())
     assert relative(gradient(x), jax.jit(gradient)(x)) < 1e-5
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "computed again"])
+@pytest.mark.parametrize("mesh", [(1, 1), (8, 1), (2, 4)], ids=str)
+@pytest.mark.parametrize("strides", [(2, 2), (1, 2, 2)])
+def test_max_pool_has_one_gradient_on_every_mesh_and_within_remat(strides, mesh, again):
+    """Bit for bit, with equals in most blocks, and devices tell one another nothing."""
+    x = jax.random.randint(jax.random.key(0), (8, *(16, 16, 4)[: len(strides)], 3), 0, 3).astype(jnp.float32)
+    weights = jax.random.normal(jax.random.key(1), max_pool(x, strides).shape)
+
+    def gradient(x, weights, again=again):
+        pool = lambda x: max_pool(2 * nnx.relu(x - 1), strides)  # noqa: E731
+        pool = jax.checkpoint(pool) if again else pool
+        return jax.grad(lambda x: (pool(x) * weights).sum())(x)
+
+    places = [batch_sharding(make_mesh(*mesh), x.ndim, 1)] * 2
+    compiled = jax.jit(gradient, in_shardings=places, out_shardings=places[0]).lower(x, weights).compile()
+    assert not collectives(compiled.as_text())
+    found = compiled(*jax.device_put((x, weights), tuple(places)))
+    assert len(found.sharding.device_set) == math.prod(mesh)
+    np.testing.assert_array_equal(found, jax.jit(functools.partial(gradient, again=False))(x, weights))
 
 
 @pytest.mark.parametrize("strides", [(2, 2), (2, 2, 2), (1, 2, 2), (2, 1)])
