@@ -1,6 +1,7 @@
 """What is set once a process, before the first computation."""
 
 import ctypes
+import functools
 import hashlib
 import os
 import platform
@@ -22,6 +23,7 @@ def prepare() -> None:
     use_compilation_cache()
 
 
+@functools.cache  # once a process
 def use_one_heap() -> None:
     """Let all threads of this process allocate from one heap (glibc's M_ARENA_MAX); call it before any of them runs.
 
@@ -30,7 +32,7 @@ def use_one_heap() -> None:
 
     What is freed is kept for what comes next (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD). By default glibc gives arrays above
     32 MiB back to the kernel at once, which then clears the pages of the next batch, and of the next step's
-    intermediates, one by one: 30 ms for 64 MiB.
+    intermediates, one by one: 30 ms for 64 MiB. What compiling a step took, gigabytes, goes back when it is done.
 
     The heap has pages of 2 MiB where Linux grants them (madvise). With those of 4 KiB a step takes a sixth longer in a
     virtual machine, to find out where its memory is.
@@ -38,17 +40,26 @@ def use_one_heap() -> None:
     if os.name != "posix" or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(_M_ARENA_MAX, 1)
-    for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-        libc.mallopt(option, -1)  # without limit
-    _ask_for_huge_pages(libc, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2)
-    libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
-
-
-def _ask_for_huge_pages(libc: ctypes.CDLL, size: int) -> None:
-    """For the next `size` bytes of the heap, addresses that take no memory before something is written there."""
     libc.malloc.restype = ctypes.c_void_p
+    libc.mallopt(_M_ARENA_MAX, 1)
+    libc.mallopt(_M_TRIM_THRESHOLD, -1)  # without limit
+    _ask_for_huge_pages(libc)
+
+    def give_back(event: str, duration_secs: float, **more: str | int) -> None:
+        del more
+        if event.endswith("backend_compile_duration") and duration_secs > 1:
+            libc.malloc_trim(0)
+            _ask_for_huge_pages(libc)
+
+    jax.monitoring.register_event_duration_secs_listener(give_back)
+
+
+def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
+    """For what the heap grows into next: addresses, which take no memory before something is written there."""
+    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    libc.mallopt(_M_MMAP_THRESHOLD, -1)  # without limit: from the heap
     start = libc.malloc(ctypes.c_size_t(size))
+    libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
     if start is None:  # addresses have a limit here: the heap keeps small pages
         return
     first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
