@@ -8,6 +8,7 @@ import bisect
 import functools
 import itertools
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,12 +36,12 @@ class Box:
     @classmethod
     def between(cls, start: Sequence[int], stop: Sequence[int]) -> Self:
         """The box [start, stop); sides that would be negative are 0."""
-        return cls(tuple(start), tuple(max(b - a, 0) for a, b in zip(start, stop, strict=True)))
+        return cls(tuple(start), tuple([max(b - a, 0) for a, b in zip(start, stop, strict=True)]))
 
     @property
     def stop(self) -> Shape:
         """First sample past the box, along each axis."""
-        return tuple(a + n for a, n in zip(self.start, self.shape, strict=True))
+        return tuple(map(operator.add, self.start, self.shape))
 
     @property
     def size(self) -> int:
@@ -50,7 +51,7 @@ class Box:
     @property
     def slices(self) -> tuple[slice, ...]:
         """Index of the box in an array whose origin is the volume's. Start must not be negative."""
-        return tuple(slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return tuple(map(slice, self.start, self.stop))
 
     def intersect(self, other: Self) -> Self:
         """The samples of both boxes; empty (size 0) where they do not meet."""
@@ -65,7 +66,7 @@ class Box:
 
     def relative_to(self, origin: Sequence[int]) -> Self:
         """The same box counted from `origin`."""
-        return type(self)(tuple(a - o for a, o in zip(self.start, origin, strict=True)), self.shape)
+        return type(self)(tuple(map(operator.sub, self.start, origin)), self.shape)
 
 
 @dataclass(frozen=True, eq=False)

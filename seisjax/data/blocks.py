@@ -357,4 +357,9 @@ def _best_by_length(choices: list[_Blocks], room: float) -> dict[int, _Blocks]:
 
 
 def _unravel(number: int, shape: Shape) -> list[int]:
-    return [int(i) for i in np.unravel_index(number, shape)]
+    """The place of a number in C order, as np.unravel_index has it, which takes longer for one number."""
+    places = []
+    for side in reversed(shape):
+        number, place = divmod(number, side)
+        places.append(place)
+    return places[::-1]

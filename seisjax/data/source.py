@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from seisjax.volumes import Pending, Volume
 MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelled
 
 Batch = dict[str, np.ndarray]
+_Place = tuple[Box, np.ndarray, np.ndarray]  # a box to be read, and where its amplitudes and its labels belong
 Samples = Callable[[], tuple[np.ndarray, np.ndarray]]  # amplitudes and labels under way
 _ALIGNMENT = 64  # bytes: arrays that begin at a multiple are taken over by the host's device without a copy
 _PIECE = 2**15  # samples looked at together in the search for a labelled one
@@ -95,7 +96,6 @@ class WindowSource:
         attempts = [0] * len(indices)
         waiting = list(range(len(indices)))
         while waiting:
-            reads: deque[tuple[int, _Window, Callable[[], None]]] = deque()
             self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
             for row in waiting:
                 draw, attempts[row] = self._draw(indices[row], attempts[row])
@@ -104,20 +104,14 @@ class WindowSource:
                     image[row] = fill
                     if self.labels is not None:
                         labels[row] = IGNORE
-                if window is not None:
-                    reads.append((row, window, start(window.box, *window.views(image[row], labels[row]))))
-            doubtful: dict[int, _Window] = {}
-            while reads:  # what is done with is let go at once
-                row, window, finish = reads.popleft()
-                finish()
-                if self.labelled_only and not _any_labelled(image[row], labels[row], fill):
-                    doubtful[row] = window
-                else:
-                    self._count(window.box)
-            labelled = self._labelled_beyond(doubtful)
-            for row in labelled:
-                self._count(doubtful[row].box)
-            waiting = sorted(doubtful.keys() - labelled)
+            drawn = {row: window for row in waiting if (window := windows[row]) is not None}
+            places = [(w.box, *w.views(image[row], labels[row])) for row, w in drawn.items() if w.box.size]
+            start(places)()
+            doubtful = {}
+            if self.labelled_only:
+                doubtful = {r: w for r, w in drawn.items() if not _any_labelled(image[r], labels[r], fill)}
+            waiting = sorted(doubtful.keys() - self._labelled_beyond(doubtful))
+            self._count(window.box for row, window in drawn.items() if row not in waiting)
             for row in waiting:
                 attempts[row] += 1
         if self._beside is not None:
@@ -132,19 +126,18 @@ class WindowSource:
     def _read_beside(self, windows: Mapping[int, "_Window | None"], sections: np.ndarray, as_stored: bool) -> None:
         """Fill in all but the middle of sections (B, *part, channels) that lie side by side in the draws' regions."""
         start, _, fill = self._reader(as_stored)
-        middle, reads = sections.shape[-1] // 2, []
+        middle, places = sections.shape[-1] // 2, []
         unknown = np.empty(sections.shape[1:-1], np.uint8)
         for channel in set(range(sections.shape[-1])) - {middle}:
             sections[..., channel] = fill
             for row, window in windows.items():
                 if window is not None and (box := window.beside(channel - middle)).size:
-                    reads.append(start(box, *window.views(sections[row, ..., channel], unknown)))
-                    self._count(box)
-        for finish in reads:
-            finish()
+                    places.append((box, *window.views(sections[row, ..., channel], unknown)))
+        start(places)()
+        self._count(box for box, _, _ in places)
 
-    def _reader(self, as_stored: bool) -> tuple[Callable[..., Callable[[], None]], np.dtype, Any]:
-        """What begins to read a box into images and labels, with the type of the images and what stands for no data."""
+    def _reader(self, as_stored: bool) -> tuple[Callable[[Sequence[_Place]], Callable[[], None]], np.dtype, Any]:
+        """What begins to read to some places, with the type of the images and what stands for no data."""
         dtype, fill = stored_type(self.volume) if as_stored else (np.dtype(np.float32), None)
         if fill is None:
             return self._start_decoded, dtype, np.nan
@@ -210,41 +203,41 @@ class WindowSource:
 
         return finish
 
-    def _start_decoded(self, box: Box, image: np.ndarray, labels: np.ndarray) -> Callable[[], None]:
-        """Begin to read a box; calling what is returned waits, and puts amplitudes and labels where they belong."""
-        if not box.size:
-            return lambda: None
-        read = self._start(box)
+    def _start_decoded(self, places: Sequence[_Place]) -> Callable[[], None]:
+        """Begin to read; calling what is returned waits, and puts amplitudes and labels where they belong."""
+        reads = deque((self._start(box), image, labels) for box, image, labels in places)
 
         def finish() -> None:
-            image[...], known = read()
-            if self.labels is not None:
-                labels[...] = known
+            while reads:  # what is done with is let go at once
+                read, image, labels = reads.popleft()
+                image[...], known = read()
+                if self.labels is not None:
+                    labels[...] = known
 
         return finish
 
-    def _start_stored(self, box: Box, image: np.ndarray, labels: np.ndarray, fill: Any) -> Callable[[], None]:
-        """Begin to read a box, as it is stored, to where it belongs; calling what is returned waits for it."""
-        if not box.size:
-            return lambda: None
-        volume, known, name = self.volume, None, LABELS_PREFIX + (self.labels or "")
-        reads = [volume.start_read_into(volume.nearest_copy(AMPLITUDE, box), box, image)]
+    def _start_stored(self, places: Sequence[_Place], fill: Any) -> Callable[[], None]:
+        """Begin to read samples, as they are stored, to where they belong; calling what is returned waits for them."""
+        volume, known, name = self.volume, [], LABELS_PREFIX + (self.labels or "")
+        boxes = [box for box, _, _ in places]
+        reads = [volume.start_read_into(AMPLITUDE, boxes, [image for _, image, _ in places])]
         if self.labels is not None and volume.arrays[name].dtype == np.uint8:
-            reads.append(volume.start_read_into(volume.nearest_copy(name, box), box, labels))
+            reads.append(volume.start_read_into(name, boxes, [labels for _, _, labels in places]))
         elif self.labels is not None:
-            known = volume.start_labels(self.labels, box)
-        live = self._start_live(box)
+            known = [volume.start_labels(self.labels, box) for box in boxes]
+        live = self._start_live(boxes)
 
         def finish() -> None:
             for wait in reads:
                 wait()
-            if known is not None:
-                labels[...] = known()
-            traces = live()
-            if not traces.all():
-                image[~traces] = fill
-                if self.labels is not None:
-                    labels[~traces] = IGNORE
+            for (_, _, labels), read in zip(places, known, strict=False):
+                labels[...] = read()
+            for (_, image, labels), read in zip(places, live, strict=True):
+                traces = read()
+                if not traces.all():
+                    image[~traces] = fill
+                    if self.labels is not None:
+                        labels[~traces] = IGNORE
 
         return finish
 
@@ -252,20 +245,19 @@ class WindowSource:
         """Labels to be filled in; without any, always the same array of IGNORE, which cannot be written to."""
         return _ignored(shape) if self.labels is None else _empty(shape, np.dtype(np.uint8))
 
-    def _start_live(self, box: Box) -> Pending:
-        """As `Volume.start_live`; of small volumes, the mask is read once."""
+    def _start_live(self, boxes: Sequence[Box]) -> list[Pending]:
+        """As `Volume.start_live`, of each box; of small volumes, the mask is read once."""
         if math.prod(self.volume.shape[:-1]) > _TRACES_KEPT:
-            return self.volume.start_live(box)
-        traces = self._live[box.slices[:-1]]
-        return lambda: traces
+            return [self.volume.start_live(box) for box in boxes]
+        return [partial(self._live.__getitem__, box.slices[:-1]) for box in boxes]
 
     @cached_property
     def _live(self) -> np.ndarray:
         return self.volume.start_live(Box.whole(self.volume.shape))()
 
-    def _count(self, box: Box) -> None:
+    def _count(self, boxes: Iterable[Box]) -> None:
         names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
-        size = box.size * sum(self.volume.arrays[name].dtype.itemsize for name in names)
+        size = sum(box.size for box in boxes) * sum(self.volume.arrays[name].dtype.itemsize for name in names)
         with self._lock:
             self._bytes_used += size
 
@@ -310,9 +302,13 @@ class _Window:
         start = [a + offset * (i == axis) for i, a in enumerate(self.box.start)]
         return Box(tuple(start), self.box.shape).intersect(self.draw.region)
 
-    def views(self, *arrays: np.ndarray) -> Iterator[np.ndarray]:
+    def views(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the box holds of arrays (*part), with the axes of the volume."""
-        return (np.moveaxis(array[self.place.slices], *self._turned) for array in arrays)
+        place, (thin, across) = self.place.slices, self._turned
+        image, labels = image[place], labels[place]
+        if thin != across:
+            image, labels = np.moveaxis(image, thin, across), np.moveaxis(labels, thin, across)
+        return image, labels
 
 
 def _empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
@@ -346,6 +342,8 @@ def _any_labelled(image: np.ndarray, labels: np.ndarray, fill: Any) -> bool:
 
 def _moved(sides: Shape, source: int, target: int) -> Shape:
     """The sides with one taken out and put back at another place."""
+    if source == target:
+        return sides
     rest = list(sides)
     rest.insert(target, rest.pop(source))
     return tuple(rest)

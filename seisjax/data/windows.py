@@ -1,8 +1,10 @@
 """Windows of regions that do not look at labels: uniform, side by side, and shuffled. Pure functions of the number."""
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from seisjax.data.draws import Blind, Draw, Sampler, Turns, generator, shuffled
 from seisjax.errors import UserError
@@ -43,11 +45,17 @@ class UniformWindows(Blind):
 
     def draw(self, index: int, attempt: int = 0) -> Draw:
         """The window of sample `index`; it depends on the seed, the part, the index and the attempt alone."""
+        low, high = self._offsets
+        offset = generator(self.seed, index, attempt, self.part).integers(low, high, endpoint=True)
+        start = tuple(map(operator.add, self.region.start, offset.tolist()))
+        return Draw(Box(start, self.window), self.region)
+
+    @cached_property
+    def _offsets(self) -> tuple[Shape, Shape]:
+        """First and last place of a window's start along each axis."""
         sides = zip(self.region.shape, self.window, strict=True)
         low, high = zip(*(start_range(n, w, self.overhang) for n, w in sides), strict=True)
-        offset = generator(self.seed, index, attempt, self.part).integers(low, high, endpoint=True)
-        start = tuple(int(a + o) for a, o in zip(self.region.start, offset, strict=True))
-        return Draw(Box(start, self.window), self.region)
+        return low, high
 
 
 class GridWindows(Blind):

@@ -124,10 +124,15 @@ class SyntheticVolume(Volume):
 
         return finish
 
-    def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
+    def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
         """As `Volume.start_read_into`; blocks are made when the samples are asked for."""
-        reading = self.start_read(name, box)
-        return lambda: np.copyto(out, reading())
+        reads = [self.start_read(name, box) for box in boxes]
+
+        def finish() -> None:
+            for out, read in zip(outs, reads, strict=True):
+                np.copyto(out, read())
+
+        return finish
 
     def _block(self, part: Box) -> Box:
         """The block that holds a part of an array, which may lie over the traces alone."""

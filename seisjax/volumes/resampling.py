@@ -6,7 +6,7 @@ Multirate Digital Signal Processing, 1983). Whatever is asked for, a sample has 
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -142,10 +142,15 @@ class ResampledVolume(Volume):
             return lambda: reading().take(nearest, axis=-1)
         return self.source.start_read(name, box)
 
-    def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
-        """Begin to read into `out` and return at once; amplitudes are float32."""
-        reading = self.start_read(name, box)
-        return lambda: np.copyto(out, reading())
+    def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
+        """Begin to read into `outs` and return at once; amplitudes are float32."""
+        reads = [self.start_read(name, box) for box in boxes]
+
+        def finish() -> None:
+            for out, read in zip(outs, reads, strict=True):
+                np.copyto(out, read())
+
+        return finish
 
     @property
     def coding(self) -> Coding:

@@ -201,15 +201,34 @@ class Volume:
             reading = begin()
         return lambda: samples_of(self._where(name), reading, begin)
 
-    def start_read_into(self, name: str, box: Box, out: np.ndarray) -> Callable[[], object]:
-        """As `start_read`, but the samples are put into `out`, of the box's shape; calling what is returned waits."""
-        info = self._info(name)
-        if not Box.whole(info.shape).contains(box):
-            raise ValueError(f"{box} reaches past {name} {info.shape}")
-        target = ts.array(out, copy=False, write=True)
+    def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
+        """As `start_read`, for many boxes, the samples of each put into its array of `outs`; what is returned waits.
+
+        Where the array has copies in other chunks, the nearest one is read for each box. Boxes of one shape are one
+        read: at the end of each read a thread of TensorStore waits for Python's lock, and decodes nothing meanwhile.
+        """
+        whole = Box.whole(self._info(name).shape)
+        alike: dict[Shape, list[tuple[Box, np.ndarray]]] = {}
+        for box, out in zip(boxes, outs, strict=True):
+            if not whole.contains(box):
+                raise ValueError(f"{box} reaches past {name} {whole.shape}")
+            alike.setdefault(box.shape, []).append((box, out))
+        reads = [self._start_alike(name, *zip(*pairs, strict=True)) for pairs in alike.values()]
+
+        def finish() -> None:
+            for wait in reads:
+                wait()
+
+        return finish
+
+    def _start_alike(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], object]:
+        """As `start_read_into`, for boxes of one shape."""
+        names, origin = [self.nearest_copy(name, box) for box in boxes], ts.d[:].translate_to[0]
+        target = ts.stack([ts.array(out, copy=False, write=True) for out in outs])
 
         def begin() -> ts.WriteFutures:
-            return target.write(self._handle(name)[box.slices])
+            views = [self._handle(copy)[box.slices][origin] for copy, box in zip(names, boxes, strict=True)]
+            return target.write(ts.stack(views))
 
         with storage_errors(self._where(name), READ_REMEDY):
             reading = begin()
@@ -343,13 +362,16 @@ class Volume:
 
     def nearest_copy(self, name: str, box: Box) -> str:
         """The array, or that copy of it, whose chunks over `box` hold the fewest samples."""
+        copies = self._copies(name)
+        if not copies:
+            return name
         box = box.intersect(Box.whole(self._info(name).shape))
 
         def covered(candidate: str) -> int:
             sides = zip(box.start, box.stop, self.arrays[candidate].chunk, strict=True)
             return math.prod((round_up(b, c) - a // c * c) for a, b, c in sides)
 
-        return min([name, *self._copies(name)], key=covered)
+        return min([name, *copies], key=covered)
 
     def start_live(self, box: Box) -> Pending:
         """Begin to read which traces of `box` hold data: a boolean array over the axes above the vertical."""

@@ -93,6 +93,19 @@ def test_a_box_that_reaches_past_the_volume_is_padded(survey: Volume) -> None:
         survey.read(AMPLITUDE, box)
 
 
+def test_boxes_of_several_shapes_are_read_into_arrays(survey: Volume) -> None:
+    ends = [survey.shape, (1, *survey.shape[1:]), (2, 3, 4)]
+    boxes = [Box.whole(ends[0]), Box.whole(ends[1]), Box((1, 2, 3), ends[2]), Box.whole(ends[2])]
+    # Every other sample of arrays that are twice as long: what lies between stays as it is.
+    arrays = [np.full((*box.shape[:-1], 2 * box.shape[-1]), -7, survey.arrays[AMPLITUDE].dtype) for box in boxes]
+    survey.start_read_into(AMPLITUDE, boxes, [array[..., ::2] for array in arrays])()
+    for box, array in zip(boxes, arrays, strict=True):
+        np.testing.assert_array_equal(array[..., ::2], survey.read(AMPLITUDE, box))
+        assert (array[..., 1::2] == -7).all()
+    with pytest.raises(ValueError, match="reaches past amplitude"):
+        survey.start_read_into(AMPLITUDE, [Box((1, 0, 0), survey.shape)], [arrays[0]])
+
+
 def test_amplitudes_without_a_datum_are_nan(survey: Volume) -> None:
     values = survey.read_amplitude(Box((-1, 0, 0), (21, 24, 41)))
     assert values.dtype == np.float32
