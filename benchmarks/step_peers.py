@@ -128,6 +128,8 @@ def make_seisjax(case: Case, remat: str = "none") -> Candidate:
     def step() -> None:
         nonlocal state
         state, _ = train_step(state, batch)
+        if case.device == "cpu":  # as in training: one step after the other
+            jax.block_until_ready(state)
 
     def known() -> dict[str, int]:
         device = jax.local_devices()[0]

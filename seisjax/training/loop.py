@@ -12,8 +12,10 @@ import jax
 from seisjax.errors import UserError
 from seisjax.training.state import NO_STEP, State
 
-# Steps that may be under way at once: enough to keep the device busy, few enough to bound the batches alive.
-_IN_FLIGHT = 2
+# Steps that may be under way at once: enough to keep the device busy, few enough to bound the batches alive. A processor
+# takes the memory of a step when it is told of it, not when it begins, and is told in no time.
+_IN_FLIGHT = {"cpu": 1}
+_USUAL_IN_FLIGHT = 2
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ def run_steps(
     if owed and (reason := _validate_and_save(first, state, actions, "")):
         return state, reason
     pace, under_way = _Pace(batch_size), deque[jax.Array]()
+    in_flight = _IN_FLIGHT.get(jax.default_backend(), _USUAL_IN_FLIGHT)
     for step in range(first + 1, schedule.num_steps + 1):
         actions.alive(f"step {step}")
-        while len(under_way) >= _IN_FLIGHT:
+        while len(under_way) >= in_flight:
             under_way.popleft().block_until_ready()
             pace.count()
         with pace.waiting(under_way):

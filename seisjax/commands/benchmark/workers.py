@@ -86,9 +86,10 @@ def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[An
         candidate = make(*arguments)
         connection.send((True, dict(candidate.facts)))
         while (asked := connection.recv()) != "close":
+            peak = resident_bytes(peak=True)  # before the candidate compiles anew to know its memory
             answer = getattr(candidate, asked)()
             if asked == "memory":
-                answer = answer | {"resident_peak": resident_bytes(peak=True)}
+                answer = answer | {"resident_peak": peak}
             connection.send((True, answer))
         candidate.close()
     except EOFError:  # who asked is gone
