@@ -128,8 +128,11 @@ def make_seisjax(case: Case, remat: str = "none") -> Candidate:
     def step() -> None:
         nonlocal state
         state, _ = train_step(state, batch)
-        if case.device == "cpu":  # as in training: one step after the other
+        if case.device == "cpu":
+            # As in training, one step after the other, with some work for the host between them: a step that is started
+            # in the microseconds before the last one's memory is free takes as much again.
             jax.block_until_ready(state)
+            time.sleep(1e-3)
 
     def known() -> dict[str, int]:
         device = jax.local_devices()[0]
