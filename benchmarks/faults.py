@@ -312,7 +312,8 @@ def draw_scores(axes: Sequence[Axes], rows: Sequence[dict[str, Any]], local: Seq
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.minorticks_off()
         ax.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, loc="upper left")
+    axes[0].set_ylim(top=1.3)
+    axes[0].legend(fontsize=8, loc="upper left", ncols=2)
 
 
 def draw_section(axes: Sequence[Axes], cube: Cube, detectors: dict[str, Detector]) -> None:
