@@ -9,9 +9,10 @@ The argument is "small" (the default), cubes of 64^3 for two CPU cores, or "full
 which makes them itself. Cube i of the stream is a function of the seed and of i; what cubes are drawn from stands in
 configs/volumes/fault_training.py.
 
-small: 350,753 parameters, 0.9 GiB of memory, 49 minutes of processor time. Expect on unseen cubes at a signal-to-noise ratio
-of 4 an F1 of 0.79 and an IoU of 0.65 of the fault class, and an F1 of 0.98 where a call may lie one sample off; coherence at
-its best gets 0.24, 0.14 and 0.52 (docs/interpretation.md). After 300 of the 4000 steps it is 0.50, 0.34 and 0.88.
+small: 350,753 parameters, 0.9 GiB of memory, 49 minutes of processor time. Expect on unseen cubes at a
+signal-to-noise ratio of 4 an F1 of 0.79 and an IoU of 0.65 of the fault class, and an F1 of 0.98 where a call may lie
+one sample off; coherence at its best gets 0.24, 0.14 and 0.52 (docs/interpretation.md). After 300 of the 4000 steps it
+is 0.50, 0.34 and 0.88.
 full: 5,646,145 parameters. Not run here.
 """
 

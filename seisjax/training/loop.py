@@ -12,8 +12,8 @@ import jax
 from seisjax.errors import UserError
 from seisjax.training.state import NO_STEP, State
 
-# Steps that may be under way at once: enough to keep the device busy, few enough to bound the batches alive. A processor
-# takes the memory of a step when it is told of it, not when it begins, and is told in no time.
+# Steps that may be under way at once: enough to keep the device busy, few enough to bound the batches alive. On
+# processors a step takes its memory when it is started, not when its turn comes; and starting one takes no time.
 _IN_FLIGHT = {"cpu": 1}
 _USUAL_IN_FLIGHT = 2
 
