@@ -7,9 +7,9 @@ That is the Penobscot survey of configs/penobscot_facies.py with the same split 
 differs is `data.neighbours` (two inlines on either side of the one that is labelled stand beside it as channels), and
 that windows are mirrored across inlines too. Expect the time of that config (16 minutes on two cores): four channels
 more enter the first convolution, which adds 1.3 % of operations. No more labels are needed, for only the section in the
-middle has any. Expect no gain on this survey: after 850 steps the mean IoU on the test split is 0.793, where that config
-has 0.864 and the most common class at each depth 0.805. It is 0.925 up to 128 lines from the training part, 0.869 up to
-256 and 0.329 beyond, towards the survey's edge, where the last windows are half empty (one run of each).
+middle has any. Expect no gain on this survey: after 850 steps the mean IoU on the test split is 0.793, where that
+config has 0.864 and the most common class at each depth 0.805. It is 0.925 up to 128 lines from the training part,
+0.869 up to 256 and 0.329 beyond, towards the survey's edge, where the last windows are half empty (one run of each).
 
 For a survey of one's own, sections of 128 traces and 256 samples, two on either side, drawn around each class alike:
 
