@@ -6,7 +6,7 @@
 
 What follows `--` is handed on. Each launch has a folder of its own and is killed after its first step; every second one
 finds in the cache what the one before has compiled. The seconds hold everything: Python, libraries, opening the data,
-statistics, initialisation, compiling, the first batch, its figure and the step.
+statistics, initialisation, compiling, the first batch and the step.
 """
 
 import os

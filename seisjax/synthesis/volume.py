@@ -126,13 +126,7 @@ class SyntheticVolume(Volume):
 
     def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
         """As `Volume.start_read_into`; blocks are made when the samples are asked for."""
-        reads = [self.start_read(name, box) for box in boxes]
-
-        def finish() -> None:
-            for out, read in zip(outs, reads, strict=True):
-                np.copyto(out, read())
-
-        return finish
+        return self._start_each_into(name, boxes, outs)
 
     def _block(self, part: Box) -> Box:
         """The block that holds a part of an array, which may lie over the traces alone."""

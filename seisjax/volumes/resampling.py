@@ -144,13 +144,7 @@ class ResampledVolume(Volume):
 
     def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
         """Begin to read into `outs` and return at once; amplitudes are float32."""
-        reads = [self.start_read(name, box) for box in boxes]
-
-        def finish() -> None:
-            for out, read in zip(outs, reads, strict=True):
-                np.copyto(out, read())
-
-        return finish
+        return self._start_each_into(name, boxes, outs)
 
     @property
     def coding(self) -> Coding:
