@@ -391,7 +391,7 @@ def compare(case: Case, names: Sequence[str], turns: int) -> dict[str, Any]:
         for name in names:
             make, arguments = maker(name)
             try:
-                workers[name] = stack.enter_context(Worker(make, case, *arguments))
+                workers[name] = stack.enter_context(Worker(make, case, *arguments, huge_pages=name in OURS))
             except CandidateError as error:
                 left_out[name] = str(error)
         timings = alternate(workers, turns)

@@ -34,6 +34,7 @@ from seisjax.commands.plan import plan_memory
 from seisjax.commands.train import train
 from seisjax.config_flags import load_config
 from seisjax.files import write_json
+from seisjax.huge_pages import environment
 from seisjax.memory import resident_bytes
 from seisjax.models.unet import REMAT as KINDS
 from seisjax.runtime import use_one_heap
@@ -204,6 +205,7 @@ def _alone(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def main(_: list[str]) -> None:
+    os.environ |= environment()  # of the processes that measure, as training has it
     folder = Path(tempfile.mkdtemp(prefix="panel_4096-"))
     steps = 0 if PLAN.value else STEPS.value
     one = measure_largest if LARGEST.value else measure

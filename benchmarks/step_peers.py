@@ -321,13 +321,14 @@ def compare(case: Case, names: Sequence[str], turns: int, *, apart: bool) -> dic
     with contextlib.ExitStack() as stack:
         workers = {}
         for name, (make, arguments) in makers.items():
+            ours = make is make_seisjax  # each is started as its users start it
             try:
                 if apart:
-                    with Worker(make, case, *arguments) as worker:
+                    with Worker(make, case, *arguments, huge_pages=ours) as worker:
                         timings |= alternate({name: worker}, turns)
                         rows[name] = worker.facts | {"memory": worker.memory()}
                 else:
-                    workers[name] = stack.enter_context(Worker(make, case, *arguments))
+                    workers[name] = stack.enter_context(Worker(make, case, *arguments, huge_pages=ours))
             except CandidateError as error:
                 left_out[name] = str(error)
         timings |= alternate(workers, turns)

@@ -6,6 +6,11 @@ The file holds parameters, normalisation, classes, window, axes, sampling interv
 from. It is used with `seisjax.inference.load_artifact`, or with `launch/predict.py --artifact`.
 """
 
+from seisjax.huge_pages import start_with_huge_pages
+
+if __name__ == "__main__":
+    start_with_huge_pages()
+
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -6,6 +6,11 @@ Writes classes, probabilities and entropy; `--segy` also writes the classes into
 The same command goes on where it was stopped, and started several times, on one machine or many, it shares the work.
 """
 
+from seisjax.huge_pages import start_with_huge_pages
+
+if __name__ == "__main__":
+    start_with_huge_pages()
+
 import dataclasses
 import shlex
 import sys

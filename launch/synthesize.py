@@ -11,6 +11,11 @@ Several processes make one volume when each is started with the same flags but f
 last finishes it. What was killed goes on when it is started again; the volume grows in `panels.zarr.partial`.
 """
 
+from seisjax.huge_pages import start_with_huge_pages
+
+if __name__ == "__main__":
+    start_with_huge_pages()
+
 import time
 from collections.abc import Sequence
 

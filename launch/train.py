@@ -5,6 +5,11 @@
 Started again with the same command, a run goes on from its last checkpoint. `--dry_run` says what would be done.
 """
 
+from seisjax.huge_pages import start_with_huge_pages
+
+if __name__ == "__main__":
+    start_with_huge_pages()
+
 import shlex
 import sys
 from collections.abc import Sequence

@@ -11,10 +11,8 @@ import jax
 
 import seisjax
 
-_KEPT = 2**30  # bytes: what is larger goes back to the kernel, so that holes in the heap stay small
-_HUGE_PAGE = 2**21  # bytes
+_KEPT = 2**28  # bytes: what is larger comes from the kernel and goes back to it, so that holes in the heap stay small
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_MADV_HUGEPAGE = 14  # sys/mman.h
 
 
 def prepare() -> None:
@@ -31,40 +29,23 @@ def use_one_heap() -> None:
     in all of them, and the memory of a reading process grows to twice its need; see benchmarks/stream_memory.py.
 
     What is freed is kept for what comes next (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD). By default glibc gives arrays above
-    32 MiB back to the kernel at once, which then clears the pages of the next batch, and of the next step's
-    intermediates, one by one: 30 ms for 64 MiB. What compiling a step took, gigabytes, goes back when it is done.
-
-    The heap has pages of 2 MiB where Linux grants them (madvise). With those of 4 KiB a step takes a sixth longer in a
-    virtual machine, to find out where its memory is.
+    32 MiB back to the kernel at once, which then clears the pages of the next batch one by one: 30 ms for 64 MiB. What
+    compiling a step took, gigabytes, goes back when it is done, and a step's intermediates, which are one block, after
+    each: kept, they would be there twice, for what was put beside them leaves no room to align the next step's.
     """
     if os.name != "posix" or platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    libc.malloc.restype = ctypes.c_void_p
     libc.mallopt(_M_ARENA_MAX, 1)
     libc.mallopt(_M_TRIM_THRESHOLD, -1)  # without limit
-    _ask_for_huge_pages(libc)
+    libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
 
     def give_back(event: str, duration_secs: float, **more: str | int) -> None:
         del more
         if event.endswith("backend_compile_duration") and duration_secs > 1:
             libc.malloc_trim(0)
-            _ask_for_huge_pages(libc)
 
     jax.monitoring.register_event_duration_secs_listener(give_back)
-
-
-def _ask_for_huge_pages(libc: ctypes.CDLL) -> None:
-    """For what the heap grows into next: addresses, which take no memory before something is written there."""
-    size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    libc.mallopt(_M_MMAP_THRESHOLD, -1)  # without limit: from the heap
-    start = libc.malloc(ctypes.c_size_t(size))
-    libc.mallopt(_M_MMAP_THRESHOLD, _KEPT)
-    if start is None:  # addresses have a limit here: the heap keeps small pages
-        return
-    first = -(-start // _HUGE_PAGE) * _HUGE_PAGE
-    libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(start + size - first), _MADV_HUGEPAGE)
-    libc.free(ctypes.c_void_p(start))
 
 
 def use_compilation_cache() -> None:

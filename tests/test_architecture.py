@@ -16,6 +16,7 @@ FLOORS = {
     "seisjax.conventions": 0,
     "seisjax.errors": 0,
     "seisjax.files": 0,
+    "seisjax.huge_pages": 0,
     "seisjax.geometry": 0,
     "seisjax.memory": 0,
     "seisjax.roll_call": 0,
@@ -64,7 +65,7 @@ ONLY_IN = {
 NO_PRIVATE_MODULES_OF = {"jax", "jaxlib", "flax", "grain", "optax", "orbax", "tensorstore"}
 # Where the import has another name.
 DISTRIBUTIONS = {"absl": "absl-py", "openzgy": "pyzgy", "orbax": "orbax-checkpoint"}
-LINES_OF_A_COMMAND = 80
+LINES_OF_A_COMMAND = 85
 LINES_OF_A_FUNCTION = 64  # "about 60", docstring included
 
 Sources = Mapping[str, str]  # module name -> source text

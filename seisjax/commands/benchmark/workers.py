@@ -5,12 +5,14 @@ Each has its own threads and its own peak of memory. Where a candidate cannot be
 
 import contextlib
 import multiprocessing
+import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from seisjax.huge_pages import environment
 from seisjax.memory import resident_bytes
 
 
@@ -23,15 +25,16 @@ class Worker:
 
     `make(*arguments)`, which must be importable, is called there and returns the candidate: an object with `facts` (a
     dict of what it knows of itself), `measure() -> float`, `memory() -> dict` (what it knows of its memory, bytes) and
-    `close()`.
+    `close()`. With `huge_pages` the process has them as a command of ours has (`seisjax.huge_pages`).
     """
 
-    def __init__(self, make: Callable[..., Any], *arguments: Any) -> None:
+    def __init__(self, make: Callable[..., Any], *arguments: Any, huge_pages: bool = False) -> None:
         """Start the process and wait until the candidate is made. Raises CandidateError."""
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, make, arguments))
-        self._process.start()
+        with _set(environment() if huge_pages else {}):
+            self._process.start()
         other.close()
         try:
             self.facts: dict[str, Any] = self._answer()
@@ -79,6 +82,21 @@ class Worker:
         if not worked:
             raise CandidateError(answer)
         return answer
+
+
+@contextlib.contextmanager
+def _set(more: Mapping[str, str]) -> Iterator[None]:
+    """More variables in the environment of the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in more}
+    os.environ.update(more)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _serve(connection: Connection, make: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

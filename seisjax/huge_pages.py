@@ -1,0 +1,39 @@
+"""Pages of 2 MiB for a process's memory. Imports the standard library alone, for a command begins with it."""
+
+import os
+import sys
+from pathlib import Path
+
+_SETTING = "glibc.malloc.hugetlb=1"
+_KERNEL = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+def environment() -> dict[str, str]:
+    """What a process must be started with for malloc to ask for pages of 2 MiB; empty where that changes nothing.
+
+    That is so where the kernel grants none or gives them unasked, before glibc 2.35, and in a process that has them.
+    """
+    given = os.environ.get("GLIBC_TUNABLES", "")
+    if "glibc.malloc.hugetlb" in given or not _can_be_asked_for():
+        return {}
+    return {"GLIBC_TUNABLES": f"{given}:{_SETTING}".strip(":")}
+
+
+def start_with_huge_pages() -> None:
+    """Start this process anew, with the same command, where it lacks huge pages and can have them.
+
+    With pages of 4 KiB a step on processors takes a fifth longer in a virtual machine, to find out where its memory is
+    and to have it cleared. glibc reads what it is asked for when a process starts and never again, so call this before
+    anything else is imported: what was done until then is done twice.
+    """
+    if more := environment():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | more)
+
+
+def _can_be_asked_for() -> bool:
+    try:
+        name, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
+        new = name == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
+        return new and "[madvise]" in _KERNEL.read_text()
+    except (ValueError, OSError, AttributeError):  # no glibc, no Linux
+        return False

@@ -1,0 +1,65 @@
+"""Commands start anew, once, with what glibc reads when a process starts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from seisjax import huge_pages
+
+COMMAND = """
+from seisjax.huge_pages import start_with_huge_pages
+
+start_with_huge_pages()
+
+import json
+import os
+import sys
+from pathlib import Path
+
+block = bytearray(2**29)
+lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+huge = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("AnonHugePages:"))
+print(json.dumps([sys.argv[1:], sys.flags.optimize, os.environ["GLIBC_TUNABLES"], huge]))
+"""
+
+needs_glibc = pytest.mark.skipif(not huge_pages._can_be_asked_for(), reason="huge pages cannot be asked for here")
+
+
+@needs_glibc
+def test_the_same_command_starts_anew_with_huge_pages(tmp_path: Path):
+    script = tmp_path / "a command.py"
+    script.write_text(COMMAND)
+    other = "glibc.malloc.tcache_count=7"
+    ran = subprocess.run(
+        [sys.executable, "-O", script, "--a=b c", ""],
+        env=os.environ | {"GLIBC_TUNABLES": other},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    argv, optimize, settings, huge = json.loads(ran.stdout)
+    assert (argv, optimize) == (["--a=b c", ""], 1)
+    assert settings.split(":") == [other, "glibc.malloc.hugetlb=1"]
+    assert huge > 400  # MiB
+
+
+@needs_glibc
+def test_who_has_decided_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert huge_pages.environment() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    assert huge_pages.environment() == {}
+
+
+@pytest.mark.parametrize("said", ["[always] madvise never", "always madvise [never]", None])
+def test_nothing_is_asked_where_it_changes_nothing(said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    kernel = tmp_path / "enabled"
+    if said is not None:
+        kernel.write_text(said)
+    monkeypatch.setattr(huge_pages, "_KERNEL", kernel)
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert huge_pages.environment() == {}
