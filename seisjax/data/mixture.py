@@ -5,7 +5,7 @@ The others only add training windows.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
@@ -166,6 +166,11 @@ class MixedSource:
     def __getitem__(self, index: int) -> Batch:
         """Sample number `index`."""
         return {name: array[0] for name, array in self.read([index]).items()}
+
+    def start(self, indices: Sequence[int], part: Box | None = None) -> Callable[[], Batch]:
+        """`read`, for whoever asks for batches under way: they are put together in the thread that calls this."""
+        batch = self.read(indices, part)
+        return lambda: batch
 
     def read(self, indices: Sequence[int], part: Box | None = None) -> Batch:
         """The samples of these numbers, or a part of each, as `WindowSource.read` gives them; surveys are read at once.

@@ -1,4 +1,7 @@
-"""From samples to global batches on the devices: threads that read ahead, by Grain.
+"""From samples to global batches on the devices: batches read ahead, by Grain.
+
+Threads begin batches; TensorStore reads them without a thread of ours, and whoever asks for the next batch waits for it
+and puts it on the devices. So what waits for Python's lock in turns is little, and a step of the device hides it.
 
 A guide to the indices: step k of the run works on the global batch of samples [k * batch_size, (k + 1) * batch_size);
 a process reads the rows of it that its own devices hold and, where the mesh splits windows, of each row the slab that
@@ -43,15 +46,15 @@ def training_batches(
       space_dim: dimension of the batch arrays (1 is the window's first axis) split along the mesh's `space` axis;
         None splits none.
       start_step: number of the first batch.
-      num_threads: reading threads; all reads of a batch are under way together, so few are needed.
-      prefetch: batches read ahead on the host, which bounds its memory; one more waits on the devices.
+      num_threads: threads that begin batches, and that make or decode samples where TensorStore alone does not.
+      prefetch: batches under way or read ahead on the host, which bounds its memory.
       as_stored: leave it to the device to decode samples: see `WindowSource.read`, and `training.step.decode`.
 
     A batch is {"image": float32 (B, *padded, 1), "labels": uint8 (B, *padded)}.
     Raises UserError where the mesh divides neither the batch nor the window.
     """
-    read = partial(source.read, as_stored=True) if as_stored else source.read
-    return _batches(source, read, batch_size, mesh, space_dim, start_step, sys.maxsize, num_threads, prefetch)
+    start = partial(source.start, as_stored=True) if as_stored else source.start
+    return _batches(source, start, batch_size, mesh, space_dim, start_step, sys.maxsize, num_threads, prefetch)
 
 
 def evaluation_batches(
@@ -68,19 +71,18 @@ def evaluation_batches(
     Arguments, batches and errors are those of `training_batches`.
     """
     num_batches = -(-len(source) // batch_size)
-    return _batches(source, source.read, batch_size, mesh, space_dim, 0, num_batches, num_threads, prefetch)
+    return _batches(source, source.start, batch_size, mesh, space_dim, 0, num_batches, num_threads, prefetch)
 
 
-def _batches(source, read, batch_size, mesh, space_dim, start_step, num_batches, num_threads, prefetch):
+def _batches(source, start, batch_size, mesh, space_dim, start_step, num_batches, num_threads, prefetch):
     check_batch(batch_size, mesh)
     if space_dim is not None:
         check_extent(source.padded[space_dim - 1], source.volume.axes[space_dim - 1].name, mesh)
     place = _Placement(batch_size, source.padded, mesh, space_dim)
-    steps = grain.MapDataset.source(_LocalBatches(read, batch_size, place.blocks, start_step, num_batches))
+    steps = grain.MapDataset.source(_LocalBatches(start, batch_size, place.blocks, start_step, num_batches))
     # Elements are whole batches here, so both numbers count batches; more threads than places would idle.
     options = grain.ReadOptions(num_threads=min(num_threads, prefetch), prefetch_buffer_size=prefetch)
-    batches = steps.to_iter_dataset(options).map(place)
-    return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=1))
+    return iter(steps.to_iter_dataset(options).map(place))
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,18 @@ class _Block:
 
 
 class _LocalBatches:
-    """Grain source: element j is what this process holds of the batch of step `start_step` + j, block by block."""
+    """Grain source: element j is what this process holds of the batch of step `start_step` + j, block by block, begun
+    to be read; each block is called to wait for it."""
 
     def __init__(
         self,
-        read: Callable[[Sequence[int], Box], Batch],
+        start: Callable[[Sequence[int], Box], Callable[[], Batch]],
         batch_size: int,
         blocks: Sequence[_Block],
         start_step: int,
         num_batches: int,
     ) -> None:
-        self._read = read
+        self._start = start
         self._batch_size = batch_size
         self._blocks = blocks
         self._start_step = start_step
@@ -111,13 +114,13 @@ class _LocalBatches:
     def __len__(self) -> int:
         return self._num_batches
 
-    def __getitem__(self, index: int) -> list[Batch]:
+    def __getitem__(self, index: int) -> list[Callable[[], Batch]]:
         first = (self._start_step + int(index)) * self._batch_size
-        return [self._read([first + row for row in block.rows], block.part) for block in self._blocks]
+        return [self._start([first + row for row in block.rows], block.part) for block in self._blocks]
 
 
 class _Placement:
-    """Puts what this process holds of a batch on its devices, as its share of the global arrays."""
+    """Waits for what this process holds of a batch and puts it on its devices, as its share of the global arrays."""
 
     def __init__(self, batch_size: int, padded: Shape, mesh: Mesh, space_dim: int | None) -> None:
         self._shape = (batch_size, *padded)
@@ -128,7 +131,8 @@ class _Placement:
         held = self._shardings["labels"].addressable_devices_indices_map(self._shape).values()
         self.blocks = _blocks([self._box(index) for index in held if index is not None])
 
-    def __call__(self, batches: list[Batch]) -> GlobalBatch:
+    def __call__(self, reads: list[Callable[[], Batch]]) -> GlobalBatch:
+        batches = [read() for read in reads]
         shapes = {"image": (*self._shape, batches[0]["image"].shape[-1]), "labels": self._shape}
         return {
             name: jax.make_array_from_callback(shapes[name], sharding, partial(self._cut, name, batches))

@@ -1,9 +1,10 @@
 """Windows of a volume as samples: an image and its labels, padded and masked."""
 
+import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -18,8 +19,9 @@ from seisjax.volumes import Pending, Volume
 MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelled
 
 Batch = dict[str, np.ndarray]
-_Place = tuple[Box, np.ndarray, np.ndarray]  # a box to be read, and where its amplitudes and its labels belong
-Samples = Callable[[], tuple[np.ndarray, np.ndarray]]  # amplitudes and labels under way
+# A box to be read, where its amplitudes belong, and where its labels do; None: they are not asked for.
+_Place = tuple[Box, np.ndarray, np.ndarray | None]
+_Start = Callable[[Sequence[_Place]], Callable[[], None]]  # begins to read; what it returns waits
 _ALIGNMENT = 64  # bytes: arrays that begin at a multiple are taken over by the host's device without a copy
 _PIECE = 2**15  # samples looked at together in the search for a labelled one
 _TRACES_KEPT = 2**22  # traces of which it is kept in memory whether they hold data
@@ -59,7 +61,6 @@ class WindowSource:
         self.padded: Shape = tuple(padded)
         self.labelled_only = labelled_only and labels is not None
         self.neighbours = neighbours
-        self._beside = WindowSource(volume, None, sampler, padded, labelled_only=False) if neighbours else None
         self._bytes_used = 0
         self._lock = threading.Lock()
         if labels is not None:
@@ -88,55 +89,22 @@ class WindowSource:
         the labels of samples that are stored but no data are what they are.
         Raises UserError where no window with a label is found.
         """
-        part = Box.whole(self.padded) if part is None else part
-        start, dtype, fill = self._reader(as_stored)
-        sections = _empty((len(indices), *part.shape, 1 + 2 * self.neighbours), dtype)
-        image, labels = labelled_section(sections), self._empty_labels((len(indices), *part.shape))
-        windows: dict[int, _Window | None] = {}
-        attempts = [0] * len(indices)
-        waiting = list(range(len(indices)))
-        while waiting:
-            self.sampler.read_ahead([indices[row] for row in waiting if not attempts[row]])
-            for row in waiting:
-                draw, attempts[row] = self._draw(indices[row], attempts[row])
-                window = windows[row] = None if draw is None else _Window(draw, self.sampler.window, part)
-                if window is None or window.place.shape != part.shape:
-                    image[row] = fill
-                    if self.labels is not None:
-                        labels[row] = IGNORE
-            drawn = {row: window for row in waiting if (window := windows[row]) is not None}
-            places = [(w.box, *w.views(image[row], labels[row])) for row, w in drawn.items() if w.box.size]
-            start(places)()
-            doubtful = {}
-            if self.labelled_only:
-                doubtful = {r: w for r, w in drawn.items() if not _any_labelled(image[r], labels[r], fill)}
-            waiting = sorted(doubtful.keys() - self._labelled_beyond(doubtful))
-            self._count(window.box for row, window in drawn.items() if row not in waiting)
-            for row in waiting:
-                attempts[row] += 1
-        if self._beside is not None:
-            self._beside._read_beside(windows, sections, as_stored)
-        return {"image": sections, "labels": labels}
+        return self.start(indices, part, as_stored=as_stored)()
+
+    def start(self, indices: Sequence[int], part: Box | None = None, *, as_stored: bool = False) -> Callable[[], Batch]:
+        """Begin `read`; calling what is returned waits for the samples, and for others where windows hold no label.
+
+        What Python does to samples (decoding those that the device cannot, making those that are not stored) is done
+        before this returns: threads that begin batches share that work, while TensorStore's reads need no thread.
+        """
+        return _Reading(self, indices, Box.whole(self.padded) if part is None else part, as_stored)
 
     @property
     def bytes_used(self) -> int:
         """Bytes, as stored arrays count them, of the samples that were handed out so far by this process."""
-        return self._bytes_used + (0 if self._beside is None else self._beside.bytes_used)
+        return self._bytes_used
 
-    def _read_beside(self, windows: Mapping[int, "_Window | None"], sections: np.ndarray, as_stored: bool) -> None:
-        """Fill in all but the middle of sections (B, *part, channels) that lie side by side in the draws' regions."""
-        start, _, fill = self._reader(as_stored)
-        middle, places = sections.shape[-1] // 2, []
-        unknown = np.empty(sections.shape[1:-1], np.uint8)
-        for channel in set(range(sections.shape[-1])) - {middle}:
-            sections[..., channel] = fill
-            for row, window in windows.items():
-                if window is not None and (box := window.beside(channel - middle)).size:
-                    places.append((box, *window.views(sections[row, ..., channel], unknown)))
-        start(places)()
-        self._count(box for box, _, _ in places)
-
-    def _reader(self, as_stored: bool) -> tuple[Callable[[Sequence[_Place]], Callable[[], None]], np.dtype, Any]:
+    def _reader(self, as_stored: bool) -> tuple[_Start, np.dtype, Any]:
         """What begins to read to some places, with the type of the images and what stands for no data."""
         dtype, fill = stored_type(self.volume) if as_stored else (np.dtype(np.float32), None)
         if fill is None:
@@ -171,11 +139,11 @@ class WindowSource:
         rest = {row: self._labelled_rest(window) for row, window in windows.items()}
         count = 1
         while rest:
-            reads = deque((row, self._start(box)) for row, boxes in rest.items() for box in boxes[:count])
-            while reads:
-                row, read = reads.popleft()
-                if (read()[1] != IGNORE).any():
-                    found.add(row)
+            looked = [(row, box) for row, boxes in rest.items() for box in boxes[:count]]
+            labels = [np.empty(box.shape, np.uint8) for _, box in looked]
+            images = [np.empty(box.shape, np.float32) for _, box in looked]
+            self._start_decoded(list(zip([box for _, box in looked], images, labels, strict=True)))()
+            found |= {row for (row, _), known in zip(looked, labels, strict=True) if (known != IGNORE).any()}
             rest = {row: boxes[count:] for row, boxes in rest.items() if row not in found and boxes[count:]}
             count *= 2
         return found
@@ -188,55 +156,47 @@ class WindowSource:
         boxes = (Box(tuple((cell * self._chunk).tolist()), self._chunk).intersect(inner) for cell in cells)
         return sorted((box for box in boxes if not window.box.contains(box)), key=lambda box: -box.size)
 
-    def _start(self, box: Box) -> Samples:
-        """Begin to read a box; calling what is returned waits for the amplitudes and the labels of those with data."""
-        if not box.size:
-            return lambda: (np.zeros(box.shape, np.float32), np.zeros(box.shape, np.uint8))
-        labels = None if self.labels is None else self.volume.start_labels(self.labels, box)
-        amplitude = self.volume.start_amplitude(box)
-
-        def finish() -> tuple[np.ndarray, np.ndarray]:
-            data = amplitude()
-            known = np.full(box.shape, IGNORE, np.uint8) if labels is None else labels()
-            known[np.isnan(data)] = IGNORE
-            return data, known
-
-        return finish
-
     def _start_decoded(self, places: Sequence[_Place]) -> Callable[[], None]:
-        """Begin to read; calling what is returned waits, and puts amplitudes and labels where they belong."""
-        reads = deque((self._start(box), image, labels) for box, image, labels in places)
+        """Read amplitudes, and labels of those with data, to where they belong; nothing is left to wait for."""
+        volume = self.volume
+        reads = deque(
+            (image, labels, volume.start_amplitude(box), None if labels is None else self._start_labels(box))
+            for box, image, labels in places
+        )
+        while reads:  # what is done with is let go at once
+            image, labels, amplitude, known = reads.popleft()
+            image[...] = amplitude()
+            if labels is not None and known is not None:
+                labels[...] = known()
+                labels[np.isnan(image)] = IGNORE
+        return lambda: None
 
-        def finish() -> None:
-            while reads:  # what is done with is let go at once
-                read, image, labels = reads.popleft()
-                image[...], known = read()
-                if self.labels is not None:
-                    labels[...] = known
-
-        return finish
+    def _start_labels(self, box: Box) -> Pending:
+        assert self.labels is not None
+        return self.volume.start_labels(self.labels, box)
 
     def _start_stored(self, places: Sequence[_Place], fill: Any) -> Callable[[], None]:
         """Begin to read samples, as they are stored, to where they belong; calling what is returned waits for them."""
         volume, known, name = self.volume, [], LABELS_PREFIX + (self.labels or "")
         boxes = [box for box, _, _ in places]
         reads = [volume.start_read_into(AMPLITUDE, boxes, [image for _, image, _ in places])]
-        if self.labels is not None and volume.arrays[name].dtype == np.uint8:
-            reads.append(volume.start_read_into(name, boxes, [labels for _, _, labels in places]))
-        elif self.labels is not None:
-            known = [volume.start_labels(self.labels, box) for box in boxes]
+        labelled = [(box, labels) for box, _, labels in places if labels is not None]
+        if labelled and volume.arrays[name].dtype == np.uint8:
+            reads.append(volume.start_read_into(name, *zip(*labelled, strict=True)))
+        else:
+            known = [(labels, self._start_labels(box)) for box, labels in labelled]
         live = self._start_live(boxes)
 
         def finish() -> None:
             for wait in reads:
                 wait()
-            for (_, _, labels), read in zip(places, known, strict=False):
+            for labels, read in known:
                 labels[...] = read()
             for (_, image, labels), read in zip(places, live, strict=True):
                 traces = read()
                 if not traces.all():
                     image[~traces] = fill
-                    if self.labels is not None:
+                    if labels is not None:
                         labels[~traces] = IGNORE
 
         return finish
@@ -255,9 +215,10 @@ class WindowSource:
     def _live(self) -> np.ndarray:
         return self.volume.start_live(Box.whole(self.volume.shape))()
 
-    def _count(self, boxes: Iterable[Box]) -> None:
+    def _count(self, places: Iterable[_Place]) -> None:
         names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
-        size = sum(box.size for box in boxes) * sum(self.volume.arrays[name].dtype.itemsize for name in names)
+        amplitude, *label = (self.volume.arrays[name].dtype.itemsize for name in names)
+        size = sum(box.size * (amplitude + (sum(label) if labels is not None else 0)) for box, _, labels in places)
         with self._lock:
             self._bytes_used += size
 
@@ -274,6 +235,70 @@ def stored_type(volume: Volume) -> tuple[np.dtype, Any]:
     dtype = volume.arrays[AMPLITUDE].dtype.newbyteorder("=")
     fill = volume.coding.fill(dtype)
     return (np.dtype(np.float32), None) if fill is None else (dtype, fill)
+
+
+class _Reading:
+    """A batch whose reads are under way; calling it waits, and reads others for windows that hold no label."""
+
+    def __init__(self, source: WindowSource, indices: Sequence[int], part: Box, as_stored: bool) -> None:
+        self._source, self._indices, self._part = source, indices, part
+        self._start, dtype, self._fill = source._reader(as_stored)
+        shape = (len(indices), *part.shape)
+        self._sections, self._labels = _empty((*shape, 1 + 2 * source.neighbours), dtype), source._empty_labels(shape)
+        self._attempts = [0] * len(indices)
+        self._begin(range(len(indices)))
+
+    def __call__(self) -> Batch:
+        self._wait()
+        while again := self._without_label():
+            for row in again:
+                self._attempts[row] += 1
+            self._begin(again)
+            self._wait()
+        return {"image": self._sections, "labels": self._labels}
+
+    def _begin(self, rows: Sequence[int]) -> None:
+        """Draw the windows of these rows and begin to read them."""
+        source, self._windows, self._places = self._source, {}, {}
+        source.sampler.read_ahead([self._indices[row] for row in rows if not self._attempts[row]])
+        for row in rows:
+            draw, self._attempts[row] = source._draw(self._indices[row], self._attempts[row])
+            window = None if draw is None else _Window(draw, source.sampler.window, self._part)
+            if window is None or window.place.shape != self._part.shape:
+                self._sections[row] = self._fill
+                if source.labels is not None:
+                    self._labels[row] = IGNORE
+            if window is not None:
+                self._windows[row], self._places[row] = window, list(self._of_window(row, window))
+        self._wait = self._start([place for places in self._places.values() for place in places])
+
+    def _of_window(self, row: int, window: "_Window") -> Iterator[_Place]:
+        """What is read of a window: the section that is labelled, and those beside it in the draw's region."""
+        if not window.box.size:
+            return
+        image, labels = labelled_section(self._sections[row]), self._labels[row]
+        yield window.box, window.view(image), None if self._source.labels is None else window.view(labels)
+        middle = self._source.neighbours
+        for offset in (*range(-middle, 0), *range(1, middle + 1)):
+            box, image = window.beside(offset), self._sections[row, ..., middle + offset]
+            if box.size:
+                yield box, window.view(image), None
+            else:
+                image[...] = self._fill
+
+    def _without_label(self) -> list[int]:
+        """Rows to be drawn anew, of those read last; the others count as used."""
+        again: set[int] = set()
+        if self._source.labelled_only:
+            image = labelled_section(self._sections)
+            doubtful = {
+                row: window
+                for row, window in self._windows.items()
+                if not _any_labelled(image[row], self._labels[row], self._fill)
+            }
+            again = doubtful.keys() - self._source._labelled_beyond(doubtful)
+        self._source._count(itertools.chain(*(self._places[row] for row in self._places.keys() - again)))
+        return sorted(again)
 
 
 class _Window:
@@ -302,13 +327,11 @@ class _Window:
         start = [a + offset * (i == axis) for i, a in enumerate(self.box.start)]
         return Box(tuple(start), self.box.shape).intersect(self.draw.region)
 
-    def views(self, image: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the box holds of arrays (*part), with the axes of the volume."""
-        place, (thin, across) = self.place.slices, self._turned
-        image, labels = image[place], labels[place]
-        if thin != across:
-            image, labels = np.moveaxis(image, thin, across), np.moveaxis(labels, thin, across)
-        return image, labels
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """What the box holds of an array (*part), with the axes of the volume."""
+        thin, across = self._turned
+        array = array[self.place.slices]
+        return array if thin == across else np.moveaxis(array, thin, across)
 
 
 def _empty(shape: Shape, dtype: np.dtype) -> np.ndarray:

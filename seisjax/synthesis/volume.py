@@ -125,8 +125,8 @@ class SyntheticVolume(Volume):
         return finish
 
     def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
-        """As `Volume.start_read_into`; blocks are made when the samples are asked for."""
-        return self._start_each_into(name, boxes, outs)
+        """As `Volume.start_read_into`; blocks are made at once."""
+        return self._read_each_into(name, boxes, outs)
 
     def _block(self, part: Box) -> Box:
         """The block that holds a part of an array, which may lie over the traces alone."""

@@ -143,8 +143,8 @@ class ResampledVolume(Volume):
         return self.source.start_read(name, box)
 
     def start_read_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
-        """Begin to read into `outs` and return at once; amplitudes are float32."""
-        return self._start_each_into(name, boxes, outs)
+        """As `Volume.start_read_into`; amplitudes are float32, and resampled at once."""
+        return self._read_each_into(name, boxes, outs)
 
     @property
     def coding(self) -> Coding:

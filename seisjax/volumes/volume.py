@@ -206,6 +206,7 @@ class Volume:
 
         Where the array has copies in other chunks, the nearest one is read for each box. Boxes of one shape are one
         read: at the end of each read a thread of TensorStore waits for Python's lock, and decodes nothing meanwhile.
+        Samples that are not stored as they are read (made, resampled) are there when this returns.
         Raises ValueError for a box that reaches past the array.
         """
         whole = Box.whole(self._info(name).shape)
@@ -235,15 +236,12 @@ class Volume:
             reading = begin()
         return lambda: samples_of(self._where(name), reading, begin)
 
-    def _start_each_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
-        """`start_read_into` where samples are made out of what is read: one box after the other."""
+    def _read_each_into(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], None]:
+        """`start_read_into` where samples are made out of what is read: done at once, one box after the other."""
         reads = [self.start_read(name, box) for box in boxes]
-
-        def finish() -> None:
-            for out, read in zip(outs, reads, strict=True):
-                np.copyto(out, read())
-
-        return finish
+        for out, read in zip(outs, reads, strict=True):
+            np.copyto(out, read())
+        return lambda: None
 
     def start_fetch(self, name: str, box: Box) -> Callable[[], int]:
         """Begin to fetch an array's chunks over `box`, which lies inside it, and return at once.
