@@ -53,7 +53,7 @@ class Data:
     agc: int = 0  # samples of the window along the last axis over which amplitudes are levelled first; 0: none
     clip: float = 5.0  # normalised amplitudes are clipped to +-clip deviations; 0: no clipping
     statistics_tiles: int = 256  # at most so many chunks of the training part are read for its statistics
-    num_threads: int = 4  # reading threads of a process
+    num_threads: int = 4  # threads of a process that make or decode samples, where TensorStore does not do it all
     prefetch: int = 2  # batches read ahead; this and the cache bound the host's memory
     cache_mebibytes: int = 256  # decoded chunks kept by TensorStore, MiB a process
     retry_minutes: float = 5.0  # a store that cannot be reached, or fails to read, is asked again for so long; 0: never

@@ -62,7 +62,10 @@ class Box:
 
     def contains(self, other: Self) -> bool:
         """Whether every sample of `other` is in this box."""
-        return self.intersect(other) == other
+        return all(
+            a <= c and c + m <= a + n
+            for a, n, c, m in zip(self.start, self.shape, other.start, other.shape, strict=True)
+        )
 
     def relative_to(self, origin: Sequence[int]) -> Self:
         """The same box counted from `origin`."""

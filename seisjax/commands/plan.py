@@ -112,7 +112,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
             decoded += sum(box.size for box in regions) * sum(array.dtype.itemsize for array in arrays)
     on_device = config.data.synthesis == "device"
     threads = min(config.data.num_threads, config.data.prefetch)
-    # One more than are read ahead is being read, and one is on its way to the devices; a mixture is put together.
+    # One more than are read ahead is on its way to the devices, and one with the step; a mixture is put together.
     held = config.data.prefetch + 2 + (threads if survey.others else 0)
     return Memory(
         device=device - step.alias_size_in_bytes + on_device * (making + kept),

@@ -1,5 +1,6 @@
 """What every sampler is made of: draws, their random numbers, and the turns that several parts take."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,6 +12,7 @@ from seisjax.geometry import Box, Shape
 
 _ROUNDS = 4  # of the block cipher behind index_shuffle: Grain's own number
 _SMALL = 4096  # index_shuffle tries numbers up to 2^16 until one fits, so fewer than this are shuffled as a list
+_NOTHING = np.zeros(4, np.uint64)  # Philox's buffer
 _CYCLE = 4096  # turns after which they repeat, where no shorter cycle has the shares
 
 
@@ -52,12 +54,34 @@ class Blind:
         """Nothing."""
 
 
+class _Random(threading.local):
+    """A thread's own: a new one asks the system for entropy that nobody wants, which takes longer than to draw."""
+
+    def __init__(self) -> None:
+        self.bits = np.random.Philox(0)
+        self.generator = np.random.Generator(self.bits)
+
+
+_random = _Random()
+
+
 def generator(seed: int, index: int, attempt: int = 0, part: int = 0) -> np.random.Generator:
-    """Random numbers that belong to these four numbers alone."""
+    """Random numbers that belong to these four numbers alone; good until this thread asks for the next generator."""
     # Philox is counter-based (Salmon et al., SC 2011): a stream of its own for each sample and attempt, at no set-up
     # cost that grows with either. The first counter word is the generator's own.
-    counter = np.array([0, part, attempt, index], np.uint64)
-    return np.random.Generator(np.random.Philox(key=seed % 2**128, counter=counter))
+    state = {
+        "counter": np.array([0, part, attempt, index], np.uint64),
+        "key": np.array([seed % 2**64, seed % 2**128 >> 64], np.uint64),
+    }
+    _random.bits.state = {
+        "bit_generator": "Philox",
+        "state": state,  # pyright: ignore[reportAttributeAccessIssue]
+        "buffer": _NOTHING,
+        "buffer_pos": len(_NOTHING),  # all of it used
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    return _random.generator
 
 
 def shuffled(position: int, count: int, random: np.random.Generator) -> int:

@@ -133,6 +133,8 @@ class MixedSource:
       turns: of the surveys.
     """
 
+    reads_alone = False  # samples are brought to the units of the first survey
+
     def __init__(self, sources: Sequence[WindowSource], turns: Turns) -> None:
         self.sources, self._turns = tuple(sources), turns
         self._scales: tuple[tuple[float, float], ...] = ((1.0, 0.0),) * len(self.sources)

@@ -1,7 +1,7 @@
-"""From samples to global batches on the devices: batches read ahead, by Grain.
+"""From samples to global batches on the devices, by Grain: as many as are wanted are read ahead.
 
-Threads begin batches; TensorStore reads them without a thread of ours, and whoever asks for the next batch waits for it
-and puts it on the devices. So what waits for Python's lock in turns is little, and a step of the device hides it.
+Where TensorStore does all the work, batches are begun and waited for by whoever takes them: its threads read on without
+one of ours, and nobody waits for Python's lock. Where Python makes, decodes or joins samples, threads do it.
 
 A guide to the indices: step k of the run works on the global batch of samples [k * batch_size, (k + 1) * batch_size);
 a process reads the rows of it that its own devices hold and, where the mesh splits windows, of each row the slab that
@@ -46,7 +46,8 @@ def training_batches(
       space_dim: dimension of the batch arrays (1 is the window's first axis) split along the mesh's `space` axis;
         None splits none.
       start_step: number of the first batch.
-      num_threads: threads that begin batches, and that make or decode samples where TensorStore alone does not.
+      num_threads: threads that make or decode samples, at most one a batch that is read ahead; where TensorStore does
+        all the work there are none.
       prefetch: batches under way or read ahead on the host, which bounds its memory.
       as_stored: leave it to the device to decode samples: see `WindowSource.read`, and `training.step.decode`.
 
@@ -54,6 +55,7 @@ def training_batches(
     Raises UserError where the mesh divides neither the batch nor the window.
     """
     start = partial(source.start, as_stored=True) if as_stored else source.start
+    num_threads = 0 if as_stored and source.reads_alone else num_threads
     return _batches(source, start, batch_size, mesh, space_dim, start_step, sys.maxsize, num_threads, prefetch)
 
 
@@ -79,10 +81,10 @@ def _batches(source, start, batch_size, mesh, space_dim, start_step, num_batches
     if space_dim is not None:
         check_extent(source.padded[space_dim - 1], source.volume.axes[space_dim - 1].name, mesh)
     place = _Placement(batch_size, source.padded, mesh, space_dim)
-    steps = grain.MapDataset.source(_LocalBatches(start, batch_size, place.blocks, start_step, num_batches))
-    # Elements are whole batches here, so both numbers count batches; more threads than places would idle.
-    options = grain.ReadOptions(num_threads=min(num_threads, prefetch), prefetch_buffer_size=prefetch)
-    return iter(steps.to_iter_dataset(options).map(place))
+    threads = min(num_threads, prefetch)  # elements are whole batches, so more of them would idle
+    batches = _LocalBatches(start, batch_size, place.blocks, start_step, num_batches, 0 if threads else prefetch)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch if threads else 0)
+    return iter(grain.MapDataset.source(batches).to_iter_dataset(options).map(place))
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ class _Block:
 
 class _LocalBatches:
     """Grain source: element j is what this process holds of the batch of step `start_step` + j, block by block, begun
-    to be read; each block is called to wait for it."""
+    to be read; each block is called to wait for it. Whoever asks for j begins the `ahead` elements after it too."""
 
     def __init__(
         self,
@@ -104,17 +106,28 @@ class _LocalBatches:
         blocks: Sequence[_Block],
         start_step: int,
         num_batches: int,
+        ahead: int,
     ) -> None:
         self._start = start
         self._batch_size = batch_size
         self._blocks = blocks
         self._start_step = start_step
         self._num_batches = num_batches
+        self._ahead = ahead
+        self._begun: dict[int, list[Callable[[], Batch]]] = {}
 
     def __len__(self) -> int:
         return self._num_batches
 
     def __getitem__(self, index: int) -> list[Callable[[], Batch]]:
+        if not self._ahead:
+            return self._begin(index)
+        for number in range(index, min(index + 1 + self._ahead, self._num_batches)):
+            if number not in self._begun:
+                self._begun[number] = self._begin(number)
+        return self._begun.pop(index)
+
+    def _begin(self, index: int) -> list[Callable[[], Batch]]:
         first = (self._start_step + int(index)) * self._batch_size
         return [self._start([first + row for row in block.rows], block.part) for block in self._blocks]
 
@@ -129,30 +142,46 @@ class _Placement:
             "labels": batch_sharding(mesh, len(padded) + 1, space_dim),
         }
         held = self._shardings["labels"].addressable_devices_indices_map(self._shape).values()
-        self.blocks = _blocks([self._box(index) for index in held if index is not None])
+        boxes = {_key(index): self._box(index) for index in held if index is not None}
+        self.blocks = _blocks(list(boxes.values()))
+        self._constants: dict[str, jax.Array] = {}
+        self._places = {key: self._place(box) for key, box in boxes.items()}
 
     def __call__(self, reads: list[Callable[[], Batch]]) -> GlobalBatch:
         batches = [read() for read in reads]
-        shapes = {"image": (*self._shape, batches[0]["image"].shape[-1]), "labels": self._shape}
-        return {
-            name: jax.make_array_from_callback(shapes[name], sharding, partial(self._cut, name, batches))
-            for name, sharding in self._shardings.items()
-        }
+        return {name: self._put(name, [batch[name] for batch in batches]) for name in self._shardings}
 
-    def _cut(self, name: str, batches: list[Batch], index: tuple[slice, ...] | None) -> np.ndarray:
+    def _put(self, name: str, arrays: Sequence[np.ndarray]) -> jax.Array:
+        if name in self._constants:
+            return self._constants[name]
+        shape = (*self._shape, *arrays[0].shape[len(self._shape) :])
+        put = jax.make_array_from_callback(shape, self._shardings[name], partial(self._cut, arrays))
+        if not arrays[0].flags.writeable:  # labels of a source that has none: once is enough
+            self._constants[name] = put
+        return put
+
+    def _cut(self, arrays: Sequence[np.ndarray], index: tuple[slice, ...] | None) -> np.ndarray:
         """What the device at this index of the global array holds."""
         assert index is not None, "a device of this process"
-        box = self._box(index[: len(self._shape)])
-        for block, batch in zip(self.blocks, batches, strict=True):
+        block, slices = self._places[_key(index[: len(self._shape)])]
+        return arrays[block][slices]
+
+    def _place(self, box: Box) -> tuple[int, tuple[slice, ...]]:
+        """The block that holds a device's box of the batch, and where."""
+        part = Box(box.start[1:], box.shape[1:])
+        for number, block in enumerate(self.blocks):
             if box.start[0] in block.rows:  # a row is in one block alone
                 first = block.rows.index(box.start[0])
-                part = Box(box.start[1:], box.shape[1:]).relative_to(block.part.start)
-                return batch[name][(slice(first, first + box.shape[0]), *part.slices)]
-        raise ValueError(f"{index}: no device of this process holds it")
+                return number, (slice(first, first + box.shape[0]), *part.relative_to(block.part.start).slices)
+        raise ValueError(f"{box}: no device of this process holds it")
 
     def _box(self, index: tuple[slice, ...]) -> Box:
         ends = (side.indices(n)[:2] for side, n in zip(index, self._shape, strict=True))
         return Box.between(*zip(*ends, strict=True))
+
+
+def _key(index: tuple[slice, ...]) -> tuple[tuple[int | None, int | None], ...]:
+    return tuple((side.start, side.stop) for side in index)
 
 
 def _blocks(held: Sequence[Box]) -> list[_Block]:

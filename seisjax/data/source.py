@@ -1,10 +1,9 @@
 """Windows of a volume as samples: an image and its labels, padded and masked."""
 
-import itertools
 import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from typing import Any
 
@@ -19,9 +18,9 @@ from seisjax.volumes import Pending, Volume
 MAX_ATTEMPTS = 1000  # draws of one sample before the region counts as unlabelled
 
 Batch = dict[str, np.ndarray]
-# A box to be read, where its amplitudes belong, and where its labels do; None: they are not asked for.
-_Place = tuple[Box, np.ndarray, np.ndarray | None]
-_Start = Callable[[Sequence[_Place]], Callable[[], None]]  # begins to read; what it returns waits
+# Boxes to be read, where the amplitudes of each belong, and where its labels do; None: they are not asked for.
+_Places = tuple[list[Box], list[np.ndarray], list[np.ndarray | None]]
+_Start = Callable[[_Places], Callable[[], None]]  # begins to read; what it returns waits
 _ALIGNMENT = 64  # bytes: arrays that begin at a multiple are taken over by the host's device without a copy
 _PIECE = 2**15  # samples looked at together in the search for a labelled one
 _TRACES_KEPT = 2**22  # traces of which it is kept in memory whether they hold data
@@ -100,6 +99,11 @@ class WindowSource:
         return _Reading(self, indices, Box.whole(self.padded) if part is None else part, as_stored)
 
     @property
+    def reads_alone(self) -> bool:
+        """Whether TensorStore does all the work of samples that are read `as_stored`."""
+        return self.volume.reads_alone and stored_type(self.volume)[1] is not None
+
+    @property
     def bytes_used(self) -> int:
         """Bytes, as stored arrays count them, of the samples that were handed out so far by this process."""
         return self._bytes_used
@@ -140,9 +144,9 @@ class WindowSource:
         count = 1
         while rest:
             looked = [(row, box) for row, boxes in rest.items() for box in boxes[:count]]
-            labels = [np.empty(box.shape, np.uint8) for _, box in looked]
+            labels: list[Any] = [np.empty(box.shape, np.uint8) for _, box in looked]
             images = [np.empty(box.shape, np.float32) for _, box in looked]
-            self._start_decoded(list(zip([box for _, box in looked], images, labels, strict=True)))()
+            self._start_decoded(([box for _, box in looked], images, labels))()
             found |= {row for (row, _), known in zip(looked, labels, strict=True) if (known != IGNORE).any()}
             rest = {row: boxes[count:] for row, boxes in rest.items() if row not in found and boxes[count:]}
             count *= 2
@@ -156,12 +160,12 @@ class WindowSource:
         boxes = (Box(tuple((cell * self._chunk).tolist()), self._chunk).intersect(inner) for cell in cells)
         return sorted((box for box in boxes if not window.box.contains(box)), key=lambda box: -box.size)
 
-    def _start_decoded(self, places: Sequence[_Place]) -> Callable[[], None]:
+    def _start_decoded(self, places: _Places) -> Callable[[], None]:
         """Read amplitudes, and labels of those with data, to where they belong; nothing is left to wait for."""
         volume = self.volume
         reads = deque(
             (image, labels, volume.start_amplitude(box), None if labels is None else self._start_labels(box))
-            for box, image, labels in places
+            for box, image, labels in zip(*places, strict=True)
         )
         while reads:  # what is done with is let go at once
             image, labels, amplitude, known = reads.popleft()
@@ -175,29 +179,37 @@ class WindowSource:
         assert self.labels is not None
         return self.volume.start_labels(self.labels, box)
 
-    def _start_stored(self, places: Sequence[_Place], fill: Any) -> Callable[[], None]:
+    def _start_stored(self, places: _Places, fill: Any) -> Callable[[], None]:
         """Begin to read samples, as they are stored, to where they belong; calling what is returned waits for them."""
-        volume, known, name = self.volume, [], LABELS_PREFIX + (self.labels or "")
-        boxes = [box for box, _, _ in places]
-        reads = [volume.start_read_into(AMPLITUDE, boxes, [image for _, image, _ in places])]
-        labelled = [(box, labels) for box, _, labels in places if labels is not None]
-        if labelled and volume.arrays[name].dtype == np.uint8:
-            reads.append(volume.start_read_into(name, *zip(*labelled, strict=True)))
-        else:
-            known = [(labels, self._start_labels(box)) for box, labels in labelled]
+        boxes, images, labels = places
+        reads = [self.volume.start_read_into(AMPLITUDE, boxes, images), self._start_stored_labels(boxes, labels)]
         live = self._start_live(boxes)
 
         def finish() -> None:
             for wait in reads:
                 wait()
-            for labels, read in known:
-                labels[...] = read()
-            for (_, image, labels), read in zip(places, live, strict=True):
+            for image, known, read in zip(images, labels, live, strict=True):
                 traces = read()
                 if not traces.all():
                     image[~traces] = fill
-                    if labels is not None:
-                        labels[~traces] = IGNORE
+                    if known is not None:
+                        known[~traces] = IGNORE
+
+        return finish
+
+    def _start_stored_labels(self, boxes: list[Box], outs: list[np.ndarray | None]) -> Callable[[], None]:
+        """As `_start_stored`, labels alone."""
+        name = LABELS_PREFIX + (self.labels or "")
+        asked = [(box, out) for box, out in zip(boxes, outs, strict=True) if out is not None]
+        if not asked:
+            return lambda: None
+        if self.volume.arrays[name].dtype == np.uint8:
+            return self.volume.start_read_into(name, *zip(*asked, strict=True))
+        reads = [(out, self._start_labels(box)) for box, out in asked]
+
+        def finish() -> None:
+            for out, read in reads:
+                out[...] = read()
 
         return finish
 
@@ -215,10 +227,11 @@ class WindowSource:
     def _live(self) -> np.ndarray:
         return self.volume.start_live(Box.whole(self.volume.shape))()
 
-    def _count(self, places: Iterable[_Place]) -> None:
-        names = [AMPLITUDE] if self.labels is None else [AMPLITUDE, LABELS_PREFIX + self.labels]
-        amplitude, *label = (self.volume.arrays[name].dtype.itemsize for name in names)
-        size = sum(box.size * (amplitude + (sum(label) if labels is not None else 0)) for box, _, labels in places)
+    def _count(self, amplitudes: int, labels: int) -> None:
+        """Count so many samples as used."""
+        size = amplitudes * self.volume.arrays[AMPLITUDE].dtype.itemsize
+        if self.labels is not None:
+            size += labels * self.volume.arrays[LABELS_PREFIX + self.labels].dtype.itemsize
         with self._lock:
             self._bytes_used += size
 
@@ -259,32 +272,38 @@ class _Reading:
 
     def _begin(self, rows: Sequence[int]) -> None:
         """Draw the windows of these rows and begin to read them."""
-        source, self._windows, self._places = self._source, {}, {}
+        source, self._windows = self._source, {}
         source.sampler.read_ahead([self._indices[row] for row in rows if not self._attempts[row]])
         for row in rows:
             draw, self._attempts[row] = source._draw(self._indices[row], self._attempts[row])
             window = None if draw is None else _Window(draw, source.sampler.window, self._part)
-            if window is None or window.place.shape != self._part.shape:
+            if window is None or not window.whole:
                 self._sections[row] = self._fill
                 if source.labels is not None:
                     self._labels[row] = IGNORE
             if window is not None:
-                self._windows[row], self._places[row] = window, list(self._of_window(row, window))
-        self._wait = self._start([place for places in self._places.values() for place in places])
+                self._windows[row] = window
+        self._wait = self._start(self._places())
 
-    def _of_window(self, row: int, window: "_Window") -> Iterator[_Place]:
-        """What is read of a window: the section that is labelled, and those beside it in the draw's region."""
-        if not window.box.size:
-            return
-        image, labels = labelled_section(self._sections[row]), self._labels[row]
-        yield window.box, window.view(image), None if self._source.labels is None else window.view(labels)
-        middle = self._source.neighbours
-        for offset in (*range(-middle, 0), *range(1, middle + 1)):
-            box, image = window.beside(offset), self._sections[row, ..., middle + offset]
-            if box.size:
-                yield box, window.view(image), None
-            else:
-                image[...] = self._fill
+    def _places(self) -> _Places:
+        """What is read of the windows: the section that is labelled, and those beside it in the draw's region."""
+        image, middle = labelled_section(self._sections), self._source.neighbours
+        boxes, images, labels = [], [], []
+        for row, window in self._windows.items():
+            if not window.box.size:
+                continue
+            boxes.append(window.box)
+            images.append(window.view(image[row]))
+            labels.append(None if self._source.labels is None else window.view(self._labels[row]))
+            for offset in (*range(-middle, 0), *range(1, middle + 1)):
+                box, beside = window.beside(offset), self._sections[row, ..., middle + offset]
+                if box.size:
+                    boxes.append(box)
+                    images.append(window.view(beside))
+                    labels.append(None)
+                else:
+                    beside[...] = self._fill
+        return boxes, images, labels
 
     def _without_label(self) -> list[int]:
         """Rows to be drawn anew, of those read last; the others count as used."""
@@ -297,14 +316,18 @@ class _Reading:
                 if not _any_labelled(image[row], self._labels[row], self._fill)
             }
             again = doubtful.keys() - self._source._labelled_beyond(doubtful)
-        self._source._count(itertools.chain(*(self._places[row] for row in self._places.keys() - again)))
+        used = [window for row, window in self._windows.items() if row not in again]
+        labels, middle = sum(window.box.size for window in used), self._source.neighbours
+        beside = sum(window.beside(k).size for window in used for k in range(-middle, middle + 1) if k)
+        self._source._count(labels + beside, labels)
         return sorted(again)
 
 
 class _Window:
     """What is read of a draw for a part of its sample.
 
-    `box`: in the volume; `place`: where it stands in the part. A section of another direction is turned on the way.
+    `box`: in the volume; `place`: where it stands in the part, `whole` where it fills that. A section of another
+    direction is turned on the way.
     """
 
     def __init__(self, draw: Draw, window: Shape, part: Box) -> None:
@@ -312,12 +335,21 @@ class _Window:
         across = thin = 0  # the axis with a side of 1 of the draw, and that of the window
         if draw.box.shape != window:
             across, thin = draw.box.shape.index(1), window.index(1)
-        inner = draw.inner.relative_to(draw.box.start)
-        laid = Box(_moved(inner.start, across, thin), _moved(inner.shape, across, thin)).intersect(part)
-        self.place = laid.relative_to(part.start) if laid.size else Box.whole((0,) * len(window))
-        start = map(sum, zip(_moved(laid.start, thin, across), draw.box.start, strict=True))
-        self.box = Box(tuple(start), _moved(laid.shape, thin, across))
-        self._turned = thin, across
+        self._axes, self.turned = (thin, across), thin != across
+        corner, sides, place = [], [], []
+        drawn, region = draw.box, draw.region
+        offsets, extents = _moved(part.start, thin, across), _moved(part.shape, thin, across)
+        for a, n, c, m, offset, extent in zip(
+            drawn.start, drawn.shape, region.start, region.shape, offsets, extents, strict=True
+        ):
+            origin = a + offset
+            first = max(origin, c)
+            corner.append(first)
+            place.append(first - origin)
+            sides.append(max(min(origin + extent, a + n, c + m) - first, 0))
+        self.box = Box(tuple(corner), tuple(sides))
+        self.place = Box(_moved(tuple(place), across, thin), _moved(self.box.shape, across, thin))
+        self.whole = self.place.shape == part.shape
 
     def beside(self, offset: int) -> Box:
         """The box moved by so many samples across the section; empty where that is outside the region."""
@@ -329,9 +361,8 @@ class _Window:
 
     def view(self, array: np.ndarray) -> np.ndarray:
         """What the box holds of an array (*part), with the axes of the volume."""
-        thin, across = self._turned
         array = array[self.place.slices]
-        return array if thin == across else np.moveaxis(array, thin, across)
+        return np.moveaxis(array, *self._axes) if self.turned else array
 
 
 def _empty(shape: Shape, dtype: np.dtype) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Windows of regions that do not look at labels: uniform, side by side, and shuffled. Pure functions of the number."""
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,17 +44,16 @@ class UniformWindows(Blind):
 
     def draw(self, index: int, attempt: int = 0) -> Draw:
         """The window of sample `index`; it depends on the seed, the part, the index and the attempt alone."""
-        low, high = self._offsets
-        offset = generator(self.seed, index, attempt, self.part).integers(low, high, endpoint=True)
-        start = tuple(map(operator.add, self.region.start, offset.tolist()))
-        return Draw(Box(start, self.window), self.region)
+        random = generator(self.seed, index, attempt, self.part)
+        # One number after the other: the same as all at once, which takes NumPy longer.
+        start = [a + int(random.integers(m, n)) for a, (m, n) in zip(self.region.start, self._offsets, strict=True)]
+        return Draw(Box(tuple(start), self.window), self.region)
 
     @cached_property
-    def _offsets(self) -> tuple[Shape, Shape]:
-        """First and last place of a window's start along each axis."""
+    def _offsets(self) -> list[tuple[int, int]]:
+        """First place of a window's start along each axis, and the one past the last."""
         sides = zip(self.region.shape, self.window, strict=True)
-        low, high = zip(*(start_range(n, w, self.overhang) for n, w in sides), strict=True)
-        return low, high
+        return [(low, high + 1) for low, high in (start_range(n, w, self.overhang) for n, w in sides)]
 
 
 class GridWindows(Blind):

@@ -62,6 +62,8 @@ class SyntheticVolume(Volume):
     may hold every class.
     """
 
+    reads_alone = False
+
     def __init__(self, url: str, examples: Examples, num_examples: int):
         self.examples = examples
         axes = examples.axes(num_examples)

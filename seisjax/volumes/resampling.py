@@ -107,6 +107,7 @@ class ResampledVolume(Volume):
     It is read, not written.
     """
 
+    reads_alone = False
     source: Volume  # as it was recorded
 
     def __init__(self, volume: Volume, interval: float):

@@ -35,6 +35,7 @@ from seisjax.volumes.staging import Staging
 from seisjax.volumes.statistics import ArrayStatistics
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
 
+_FROM_ORIGIN = ts.d[:].translate_to[0]  # the same samples, counted from 0
 _ANY_VERTICAL = {"sample", "samples"}  # what MDIO v0 calls time and depth alike
 
 # Samples under way: calling it waits for them.
@@ -53,6 +54,7 @@ class Volume:
     axes: tuple[Axis, ...]
     attributes: dict[str, Any]  # the group's own: kind, and whatever its writer remembers
     arrays: dict[str, ArrayInfo]
+    reads_alone = True  # TensorStore reads what is stored; else samples are made of it by the thread that asks
 
     def __init__(
         self,
@@ -225,11 +227,12 @@ class Volume:
 
     def _start_alike(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], object]:
         """As `start_read_into`, for boxes of one shape."""
-        names, origin = [self.nearest_copy(name, box) for box in boxes], ts.d[:].translate_to[0]
+        names = [self.nearest_copy(name, box) for box in boxes]
+        # One target for all of them would make the threads that fill it wait for each other.
         target = ts.stack([ts.array(out, copy=False, write=True) for out in outs])
 
         def begin() -> ts.WriteFutures:
-            views = [self._handle(copy)[box.slices][origin] for copy, box in zip(names, boxes, strict=True)]
+            views = [self._handle(copy)[box.slices][_FROM_ORIGIN] for copy, box in zip(names, boxes, strict=True)]
             return target.write(ts.stack(views))
 
         with storage_errors(self._where(name), READ_REMEDY):

@@ -5,10 +5,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seisjax.conventions import IGNORE
 from seisjax.data import Draw, WindowSource, make_sampler
-from seisjax.data.draws import Turns
+from seisjax.data.draws import Turns, generator
 from seisjax.errors import UserError
 from seisjax.geometry import Box
 
@@ -125,3 +127,12 @@ def test_turns_know_how_often_each_comes_in_a_row():
     for length in (1, 3, 8, 11):
         counts = [Counter(itertools.islice(run, i, i + length)) for i in range(80)]
         assert turns.most(length).tolist() == [max(c[who] for c in counts) for who in range(3)]
+
+
+@given(st.integers(-(2**70), 2**130), *[st.integers(0, 2**63)] * 3)
+def test_random_numbers_are_those_of_a_philox_of_their_own(seed: int, index: int, attempt: int, part: int):
+    generator(seed + 1, index).random(3)  # leaves nothing behind
+    own = np.random.Philox(key=seed % 2**128, counter=np.array([0, part, attempt, index], np.uint64))
+    found, expected = generator(seed, index, attempt, part), np.random.Generator(own)
+    for draw in (lambda g: g.integers(7, size=3), lambda g: g.random(), lambda g: g.permutation(9)):
+        np.testing.assert_array_equal(draw(found), draw(expected))
