@@ -374,7 +374,7 @@ def _verdict(config: Experiment, report: dict[str, Any]) -> tuple[str, str]:
 _ADVICE = {
     "reading": "a compact store (launch/ingest.py --dtype), one on a nearer disk, or a larger data.prefetch",
     "decoding": "a store that decodes faster (launch/ingest.py --dtype, --compression=lz4 or none), or more processors",
-    "host work": "a store that the device can decode (launch/ingest.py), or data.num_threads and data.prefetch, both larger",
+    "host work": "data.num_threads and data.prefetch, both larger, or a store that devices decode (launch/ingest.py)",
     "transfer": "data.window or data.batch_size, smaller, or more devices: the link to the device is full",
 }
 
