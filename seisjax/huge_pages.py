@@ -24,9 +24,11 @@ def start_with_huge_pages() -> None:
 
     With pages of 4 KiB a step on processors takes a fifth longer in a virtual machine, to find out where its memory is
     and to have it cleared. glibc reads what it is asked for when a process starts and never again, so call this before
-    anything else is imported: what was done until then is done twice.
+    anything else is imported: what was done until then is done twice. A process that was started as something else and
+    runs the command's file stays as it is.
     """
-    if more := environment():
+    same = sys.orig_argv[-len(sys.argv) :] == sys.argv
+    if same and (more := environment()):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | more)
 
 

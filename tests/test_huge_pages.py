@@ -48,6 +48,15 @@ def test_the_same_command_starts_anew_with_huge_pages(tmp_path: Path):
 
 
 @needs_glibc
+def test_a_process_that_runs_the_command_as_a_script_stays(tmp_path: Path):
+    script = tmp_path / "command.py"
+    script.write_text(COMMAND)
+    run = f"import runpy, sys; sys.argv = [{str(script)!r}, 'a']; runpy.run_path(sys.argv[0], run_name='__main__')"
+    ran = subprocess.run([sys.executable, "-c", run], env=os.environ | {"GLIBC_TUNABLES": ""}, capture_output=True)
+    assert json.loads(ran.stdout)[:3] == [["a"], 0, ""]
+
+
+@needs_glibc
 def test_who_has_decided_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
     assert huge_pages.environment() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
