@@ -24,7 +24,7 @@ del block
 kept = mebibytes()
 jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 2.0)
 given_back = mebibytes()
-block = bytearray(2**29)
+block = bytearray(2**30 + 1)
 del block
 print(kept - before, given_back - before, mebibytes() - before)
 """
