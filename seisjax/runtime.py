@@ -30,9 +30,9 @@ def use_one_heap() -> None:
 
     What is freed is kept for what comes next (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD). By default glibc gives arrays above
     32 MiB back to the kernel at once, which then clears the pages of the next batch one by one: 30 ms for 64 MiB. What
-    compiling a step took, gigabytes, goes back when it is done, and so do blocks above 1 GiB: a step's intermediates are
-    one block, and where it is kept and something comes to lie beside it, no room is left to align the next step's, so
-    that it is there twice.
+    compiling a step took, gigabytes, goes back when it is done, and so do blocks above 1 GiB. A step's intermediates
+    are one block, and where it is kept and something comes to lie beside it, no room is left to align the next step's,
+    so that it is there twice.
     """
     if os.name != "posix" or platform.libc_ver()[0] != "glibc":
         return
