@@ -335,7 +335,7 @@ class _Window:
         across = thin = 0  # the axis with a side of 1 of the draw, and that of the window
         if draw.box.shape != window:
             across, thin = draw.box.shape.index(1), window.index(1)
-        self._axes, self.turned = (thin, across), thin != across
+        self._turned = thin, across
         corner, sides, place = [], [], []
         drawn, region = draw.box, draw.region
         offsets, extents = _moved(part.start, thin, across), _moved(part.shape, thin, across)
@@ -362,7 +362,8 @@ class _Window:
     def view(self, array: np.ndarray) -> np.ndarray:
         """What the box holds of an array (*part), with the axes of the volume."""
         array = array[self.place.slices]
-        return np.moveaxis(array, *self._axes) if self.turned else array
+        thin, across = self._turned
+        return array if thin == across else np.moveaxis(array, thin, across)
 
 
 def _empty(shape: Shape, dtype: np.dtype) -> np.ndarray:
