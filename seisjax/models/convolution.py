@@ -8,26 +8,31 @@ On graphics processors and TPUs that is XLA's own convolution. XLA for CPUs, mea
   holds the same taps for each, shifted.
 - In three dimensions the taps along the first axis become features, so that it is a convolution in two.
 - For XLA the kernel's gradient is a convolution with a whole image as its kernel, a product of matrices as long as the
-  image. It is added up from strips of rows that the caches hold, and whichever of input and gradient has more features
-  is the kernel.
+  image. It is added up from strips of rows that the caches hold. Whichever of input and gradient has more features is
+  the kernel; where both have many, a product of matrices for each tap takes the place of the convolution.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-_FEW = 16  # features; two columns together are faster up to here
-_WIDE = 32  # features of a kernel's gradient, from which on its products of matrices are fast
+_FEW = 16  # features of the input, and of the result with its columns together, up to which that is faster
+_OF_ONE = 32  # features of the result with its columns together where the input has one
 _MOST_TOGETHER = 4  # columns; more of them compute too many zeros
-_POSITIONS = 2**10  # of a strip at least
-_MOST_STRIPS = 8  # each takes its time to compile
+# Of a kernel's gradient:
+_WIDE = 128  # features of input and result, from which on a product of matrices for each tap is faster
+_KERNELS = 32  # features of an image that is the kernel, from which on its columns are not put together
+_POSITIONS = 2**11  # of a strip
+_ROWS = 4  # of a strip at least, for those above and below are read with it
 
 
 def convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """(batch, *spatial, out features) of the same dtype, as XLA computes it, with arrays on any number of devices."""
-    return _convolve(x, kernel, (1,) * (x.ndim - 2), [(side // 2, side // 2) for side in kernel.shape[:-2]])
+    return _convolve(x, kernel, _same(kernel))
 
 
 @jax.custom_vjp
@@ -89,20 +94,16 @@ def _in_two_dimensions(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.
 def _folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution, with as many neighbouring columns together as suits the features."""
     of_input, of_output = kernel.shape[-2:]
-    wanted = 4 if of_input == 1 else 2 if max(of_input, of_output) <= _FEW else 1
+    wanted = min(_MOST_TOGETHER, (_OF_ONE if of_input == 1 else _FEW) // of_output) if of_input <= _FEW else 1
     columns = x.shape[-2]
-    together = math.gcd(wanted, columns) if isinstance(columns, int) else 1  # a symbol, in an exported program
-    return _columns_together(x, kernel, together, [(side // 2, side // 2) for side in kernel.shape[:-2]])
-
-
-def _columns_together(x: jax.Array, kernel: jax.Array, together: int, padding: list[tuple[int, int]]) -> jax.Array:
-    """The convolution that takes a step for each `together` columns, by which the result's columns are divisible."""
-    ndim = kernel.ndim - 2
-    others = [(0, 0)] * (ndim - 1)
+    together = math.gcd(max(wanted, 1), columns) if isinstance(columns, int) else 1  # a symbol, in an exported program
+    if together == 1:
+        return convolution(x, kernel)
+    others = [(0, 0)] * (kernel.ndim - 3)
     shifted = [jnp.pad(kernel, [*others, (i, together - 1 - i), (0, 0), (0, 0)]) for i in range(together)]
     # What a step gives, (together, out features), lies in memory as the columns do.
-    y = _convolve(x, jnp.concatenate(shifted, axis=-1), (1,) * (ndim - 1) + (together,), padding)
-    return y.reshape(*y.shape[:-2], y.shape[-2] * together, -1)
+    y = _convolve(x, jnp.concatenate(shifted, axis=-1), _same(kernel), strides=(1,) * len(others) + (together,))
+    return y.reshape(*x.shape[:-1], -1)
 
 
 def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -111,36 +112,83 @@ def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> ja
     It is the sum over positions p of x[p + tap] gradient[p], or of x[p] gradient[p - tap]: whichever has fewer features
     is taken at every tap, for that is what is copied.
     """
-    taps = kernel.shape[:-2]
+    taps = kernel.shape[0], kernel.shape[1]
     if gradient.shape[-1] < x.shape[-1]:
         return jnp.flip(_correlation(gradient, x, taps), range(len(taps))).swapaxes(-1, -2)
     return _correlation(x, gradient, taps)
 
 
-def _correlation(x: jax.Array, y: jax.Array, taps: tuple[int, ...]) -> jax.Array:
+def _correlation(x: jax.Array, y: jax.Array, taps: tuple[int, int]) -> jax.Array:
     """Sums over batch and positions p of x[p + tap] y[p], (*taps, features of x, features of y), in strips of rows."""
-    batch, rows, *others, features = y.shape
-    together = min(_MOST_TOGETHER, max(1, _WIDE // features))
-    length = max(-(-rows // _MOST_STRIPS), -(-_POSITIONS // (batch * math.prod(others))))
-    # Zeros make whole groups of columns; they add nothing.
-    more = [0] * (len(taps) - 2) + [-others[-1] % together]
-    y = jnp.pad(y, [(0, 0), (0, 0), *((0, n) for n in more), (0, 0)])
-    outside = [(side // 2, side // 2 + n) for side, n in zip(taps[1:], more, strict=True)]
-    kernel = jax.ShapeDtypeStruct((*taps, x.shape[-1], features), x.dtype)
+    batch, rows, columns, features = y.shape
+    of_strip = _products if min(x.shape[-1], features) >= _WIDE else _image_as_kernel
+    halo = taps[0] // 2
+    length = max(_ROWS, halo, _POSITIONS // (batch * columns))
+    strips = max(1, rows // length)
 
-    def of_strip(start: int, end: int) -> jax.Array:
-        first, last = start - taps[0] // 2, end + taps[0] // 2
-        padding = [(max(-first, 0), max(last - rows, 0)), *outside]
-        strip = lax.slice_in_dim(x, max(first, 0), min(last, rows), axis=1)
-        of_kernel = jax.linear_transpose(lambda kernel: _columns_together(strip, kernel, together, padding), kernel)
-        return of_kernel(lax.slice_in_dim(y, start, end, axis=1))[0].astype(jnp.float32)
+    def at_an_end(start: int, end: int) -> jax.Array:
+        first, last = start - halo, end + halo
+        outside = max(-first, 0), max(last - rows, 0)
+        beside = lax.slice_in_dim(x, first + outside[0], last - outside[1], axis=1)
+        return of_strip(beside, lax.slice_in_dim(y, start, end, axis=1), taps, outside)
 
-    # One after the other in the program: inside a loop XLA's convolutions for CPUs are ten times slower.
-    strips = [of_strip(start, min(start + length, rows)) for start in range(0, rows, length)]
-    return sum(strips[1:], strips[0]).astype(x.dtype)
+    def add(strip: int, total: jax.Array) -> jax.Array:
+        beside = lax.dynamic_slice_in_dim(x, strip * length - halo, length + 2 * halo, axis=1)
+        return total + of_strip(beside, lax.dynamic_slice_in_dim(y, strip * length, length, axis=1), taps, (0, 0))
+
+    total = at_an_end((strips - 1) * length, rows)
+    if strips > 1:
+        # Two loops, which two threads can take: one thread each computes many of these convolutions.
+        middle = (strips + 1) // 2
+        total = lax.fori_loop(1, middle, add, total + at_an_end(0, length))
+        total += lax.fori_loop(middle, strips - 1, add, jnp.zeros_like(total))
+    return total.astype(x.dtype)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, strides: tuple[int, ...], padding: list[tuple[int, int]]) -> jax.Array:
+def _products(x: jax.Array, y: jax.Array, taps: tuple[int, int], outside: tuple[int, int]) -> jax.Array:
+    """The sums for a strip y, float32: a product of matrices for each tap. x lies beside it, and zeros outside."""
+    _, rows, columns, _ = y.shape
+    across = taps[1] // 2
+    x = jnp.pad(x, [(0, 0), outside, (across, across), (0, 0)])
+    shifted = [[x[:, i : i + rows, j : j + columns] for j in range(taps[1])] for i in range(taps[0])]
+    product = functools.partial(jnp.tensordot, axes=((0, 1, 2),) * 2, preferred_element_type=jnp.float32)
+    return jnp.stack([jnp.stack([product(a, y) for a in row]) for row in shifted])
+
+
+def _image_as_kernel(x: jax.Array, y: jax.Array, taps: tuple[int, int], outside: tuple[int, int]) -> jax.Array:
+    """The same as a convolution of x with y as its kernel, neighbouring columns of which are together.
+
+    Batch and features change places here, not in the convolution's dimension numbers: inside loops XLA would take one
+    that is ten times slower.
+    """
+    batch, rows, columns, features = y.shape
+    together = min(_MOST_TOGETHER, max(1, _KERNELS // features))
+    more = -columns % together  # columns of zeros, which add nothing
+    y = jnp.pad(y, [(0, 0), (0, 0), (0, more), (0, 0)])
+    kernel = y.reshape(batch, rows, -1, together * features).transpose(1, 2, 0, 3)
+    across = taps[1] // 2
+    sums = _convolve(x.transpose(3, 1, 2, 0), kernel, [outside, (across, across + more)], apart=(1, together))
+    sums = sums.astype(jnp.float32).reshape(*sums.shape[:3], together, features)
+    # The taps of a column begin where it lies in its group.
+    of_columns = [sums[:, :, i : i + taps[1], i] for i in range(together)]
+    return sum(of_columns[1:], of_columns[0]).transpose(1, 2, 0, 3)
+
+
+def _same(kernel: jax.Array) -> list[tuple[int, int]]:
+    """The samples of zeros at both ends of each axis with which a result is as large as its input."""
+    return [(side // 2, side // 2) for side in kernel.shape[:-2]]
+
+
+def _convolve(
+    x: jax.Array,
+    kernel: jax.Array,
+    padding: Sequence[tuple[int, int]],
+    *,
+    strides: Sequence[int] | None = None,
+    apart: Sequence[int] | None = None,
+) -> jax.Array:
+    """`strides` from one result to the next and samples that taps lie `apart`: 1 unless given."""
     spatial = "DHW"[-(x.ndim - 2) :]
     names = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
-    return lax.conv_general_dilated(x, kernel, strides, padding, None, None, names)
+    strides = strides or (1,) * (x.ndim - 2)
+    return lax.conv_general_dilated(x, kernel, strides, padding, None, apart, names)

@@ -66,6 +66,7 @@ def test_results_and_gradients_are_those_of_the_definition(case, seed):
         (1, (301, 503), (3, 3), (2, 8)),
         (2, (150, 256), (3, 5), (8, 2)),
         (1, (3, 131, 143), (3, 3, 3), (1, 33)),
+        (2, (23, 64), (5, 3), (128, 130)),
     ],
     ids=str,
 )
