@@ -94,9 +94,9 @@ def _in_two_dimensions(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.
 def _folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The convolution, with as many neighbouring columns together as suits the features."""
     of_input, of_output = kernel.shape[-2:]
-    wanted = min(_MOST_TOGETHER, (_OF_ONE if of_input == 1 else _FEW) // of_output) if of_input <= _FEW else 1
+    wanted = _columns(of_output, _OF_ONE if of_input == 1 else _FEW) if of_input <= _FEW else 1
     columns = x.shape[-2]
-    together = math.gcd(max(wanted, 1), columns) if isinstance(columns, int) else 1  # a symbol, in an exported program
+    together = math.gcd(wanted, columns) if isinstance(columns, int) else 1  # a symbol, in an exported program
     if together == 1:
         return convolution(x, kernel)
     others = [(0, 0)] * (kernel.ndim - 3)
@@ -104,6 +104,11 @@ def _folded(x: jax.Array, kernel: jax.Array) -> jax.Array:
     # What a step gives, (together, out features), lies in memory as the columns do.
     y = _convolve(x, jnp.concatenate(shifted, axis=-1), _same(kernel), strides=(1,) * len(others) + (together,))
     return y.reshape(*x.shape[:-1], -1)
+
+
+def _columns(features: int, together: int) -> int:
+    """How many columns of so many features to put together for `together` features at most."""
+    return max(1, min(_MOST_TOGETHER, together // features))
 
 
 def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
@@ -162,12 +167,12 @@ def _image_as_kernel(x: jax.Array, y: jax.Array, taps: tuple[int, int], outside:
     that is ten times slower.
     """
     batch, rows, columns, features = y.shape
-    together = min(_MOST_TOGETHER, max(1, _KERNELS // features))
+    together = _columns(features, _KERNELS)
     more = -columns % together  # columns of zeros, which add nothing
     y = jnp.pad(y, [(0, 0), (0, 0), (0, more), (0, 0)])
     kernel = y.reshape(batch, rows, -1, together * features).transpose(1, 2, 0, 3)
     across = taps[1] // 2
-    sums = _convolve(x.transpose(3, 1, 2, 0), kernel, [outside, (across, across + more)], apart=(1, together))
+    sums = _convolve(x.transpose(3, 1, 2, 0), kernel, [outside, (across, across + more)], dilation=(1, together))
     sums = sums.astype(jnp.float32).reshape(*sums.shape[:3], together, features)
     # The taps of a column begin where it lies in its group.
     of_columns = [sums[:, :, i : i + taps[1], i] for i in range(together)]
@@ -185,10 +190,10 @@ def _convolve(
     padding: Sequence[tuple[int, int]],
     *,
     strides: Sequence[int] | None = None,
-    apart: Sequence[int] | None = None,
+    dilation: Sequence[int] | None = None,
 ) -> jax.Array:
-    """`strides` from one result to the next and samples that taps lie `apart`: 1 unless given."""
+    """XLA's convolution, channels last; strides and the kernel's dilation are 1 unless given."""
     spatial = "DHW"[-(x.ndim - 2) :]
     names = ("N" + spatial + "C", spatial + "IO", "N" + spatial + "C")
     strides = strides or (1,) * (x.ndim - 2)
-    return lax.conv_general_dilated(x, kernel, strides, padding, None, apart, names)
+    return lax.conv_general_dilated(x, kernel, strides, padding, None, dilation, names)
