@@ -39,6 +39,38 @@ def test_the_heap_keeps_what_is_freed_but_for_large_blocks_and_what_compiling_to
     assert after_large < 28
 
 
+HOLES = """
+import ctypes
+
+import jax
+
+from seisjax import runtime
+
+def address(block):
+    return ctypes.addressof(ctypes.c_char.from_buffer(block))
+
+def how_many_lie_in_holes():
+    new = [bytearray(8000) for _ in range(500)]
+    return sum(address(block) in holes for block in new)
+
+runtime.use_one_heap()
+blocks = [bytearray(8000) for _ in range(4000)]
+holes = set(map(address, blocks[::2]))
+del blocks[::2]
+before = how_many_lie_in_holes()
+jax.monitoring.record_event_duration_secs("/jax/core/compile/backend_compile_duration", 2.0)
+print(before, how_many_lie_in_holes())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the heap of glibc on Linux")
+def test_holes_that_compiling_left_are_not_used_again():
+    ran = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    before, after = map(int, ran.stdout.split())
+    assert before > 100
+    assert after < 10
+
+
 def test_jax_tells_when_it_has_compiled():
     """The name that the heap waits for."""
     told = []

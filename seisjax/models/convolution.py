@@ -24,9 +24,9 @@ _FEW = 16  # features of the input, and of the result with its columns together,
 _OF_ONE = 32  # features of the result with its columns together where the input has one
 _MOST_TOGETHER = 4  # columns; more of them compute too many zeros
 # Of a kernel's gradient:
-_WIDE = 128  # features of input and result, from which on a product of matrices for each tap is faster
+_WIDE = 256  # features of input and result, from which on a product of matrices for each tap is faster
 _KERNELS = 32  # features of an image that is the kernel, from which on its columns are not put together
-_POSITIONS = 2**11  # of a strip
+_STRIP = 2**17  # numbers of a strip of whichever has more features: half a MiB, for the cache of a core
 _ROWS = 4  # of a strip at least, for those above and below are read with it
 
 
@@ -128,7 +128,7 @@ def _correlation(x: jax.Array, y: jax.Array, taps: tuple[int, int]) -> jax.Array
     batch, rows, columns, features = y.shape
     of_strip = _products if min(x.shape[-1], features) >= _WIDE else _image_as_kernel
     halo = taps[0] // 2
-    length = max(_ROWS, halo, _POSITIONS // (batch * columns))
+    length = max(_ROWS, halo, _STRIP // (batch * columns * max(x.shape[-1], features)))
     strips = max(1, rows // length)
 
     def at_an_end(start: int, end: int) -> jax.Array:
@@ -143,10 +143,7 @@ def _correlation(x: jax.Array, y: jax.Array, taps: tuple[int, int]) -> jax.Array
 
     total = at_an_end((strips - 1) * length, rows)
     if strips > 1:
-        # Two loops, which two threads can take: one thread each computes many of these convolutions.
-        middle = (strips + 1) // 2
-        total = lax.fori_loop(1, middle, add, total + at_an_end(0, length))
-        total += lax.fori_loop(middle, strips - 1, add, jnp.zeros_like(total))
+        total = lax.fori_loop(1, strips - 1, add, total + at_an_end(0, length))
     return total.astype(x.dtype)
 
 

@@ -203,6 +203,20 @@ def even_sides(sides: Sides, strides: Sides, split: NamedSharding | None) -> Sid
     return tuple(side + (-side % (strides[i] * devices)) * (i == axis) for i, side in enumerate(sides))
 
 
+def beside(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The features of a and then those of b, (batch, *spatial, features of both).
+
+    XLA for CPUs copies a concatenation sample by sample, in one thread: 54 ms at 1024 x 1024 for 8 and 8 features. The
+    sum of both with zeros beside them takes 12 (benchmarks/README.md).
+    """
+    return lax.platform_dependent(a, b, cpu=_sum_of_padded, default=lambda a, b: jnp.concatenate([a, b], axis=-1))
+
+
+def _sum_of_padded(a: jax.Array, b: jax.Array) -> jax.Array:
+    rest = [(0, 0)] * (a.ndim - 1)
+    return jnp.pad(a, [*rest, (0, b.shape[-1])]) + jnp.pad(b, [*rest, (a.shape[-1], 0)])
+
+
 NORMS: dict[str, Callable[[int], GroupNorm | BatchNorm | None]] = {
     "group": lambda features: GroupNorm(features, math.gcd(GROUPS, features)),
     "batch": BatchNorm,

@@ -19,6 +19,7 @@ from seisjax.models.layers import (
     Head,
     Sides,
     UpConvolution,
+    beside,
     even_sides,
     max_pool,
     resized,
@@ -60,7 +61,7 @@ class UpBlock(nnx.Module):
         self, x: jax.Array, skip: jax.Array, *, sides: Sides | None = None, split: NamedSharding | None = None
     ) -> jax.Array:
         x = within(resized(self.up(x), skip.shape[1:-1], split), sides)
-        return self.block(jnp.concatenate([skip, x], axis=-1), sides=sides)
+        return self.block(beside(skip, x), sides=sides)
 
 
 class UNet(nnx.Module):

@@ -17,7 +17,7 @@ from seisjax.collectives import collectives
 from seisjax.errors import UserError
 from seisjax.geometry import factors
 from seisjax.models.initialize import init_parameters, parameter_count
-from seisjax.models.layers import NORMS, BatchNorm, GroupNorm, UpConvolution, max_pool
+from seisjax.models.layers import NORMS, BatchNorm, GroupNorm, UpConvolution, beside, max_pool
 from seisjax.models.unet import UNet, receptive_radius
 from seisjax.sharding import batch_sharding, make_mesh
 
@@ -230,6 +230,17 @@ def test_up_convolution_equals_a_transposed_convolution(strides):
     nnx.update(layer, {"bias": bias})
     nnx.update(plain, {"bias": bias})
     np.testing.assert_allclose(jax.jit(layer.__call__)(x), jax.jit(plain.__call__)(x), atol=1e-5)
+
+
+def test_beside_equals_a_concatenation_and_so_does_its_gradient():
+    a, b = (jax.random.normal(jax.random.key(i), (2, 4, 3, features)) for i, features in enumerate((3, 2)))
+    weights = jnp.arange(5.0)
+
+    def joined(join):
+        return jax.jit(lambda a, b: (join(a, b), jax.grad(lambda a, b: (join(a, b) * weights).sum(), (0, 1))(a, b)))
+
+    found, expected = (joined(join)(a, b) for join in (beside, lambda a, b: jnp.concatenate([a, b], axis=-1)))
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
 def test_group_norm_equals_flax():
