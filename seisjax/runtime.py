@@ -58,7 +58,7 @@ def _set_holes_aside(libc: ctypes.CDLL) -> None:
     """Take the room between blocks of the heap that are in use, and never use it.
 
     Compiling leaves 80,000 holes. malloc keeps the larger ones in lists by size, which it walks through for the blocks
-    that every convolution asks for: a sixth of a step. What is taken is room for addresses alone, for the pages inside
+    that every convolution asks for: a tenth of a step. What is taken is room for addresses alone, for the pages inside
     have gone back to the kernel.
     """
     size = _KEPT // 2
