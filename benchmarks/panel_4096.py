@@ -34,7 +34,7 @@ from seisjax.commands.plan import plan_memory
 from seisjax.commands.train import train
 from seisjax.config_flags import load_config
 from seisjax.files import write_json
-from seisjax.huge_pages import environment
+from seisjax.startup import environment
 from seisjax.memory import resident_bytes
 from seisjax.models.unet import REMAT as KINDS
 from seisjax.runtime import use_one_heap

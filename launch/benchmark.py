@@ -10,10 +10,10 @@ scaling compiles the step, for virtual CPU devices where the machine has too few
 measures it too; docs/scaling.md tells what follows from it.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,10 +6,10 @@ Panels are searched one by one, recordings in stretches without seams. With --me
 known, events have an origin time and a place.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -10,10 +10,10 @@ Fits the temperature with which the network is as sure as it is right, on the va
 calibration.json and figures/calibration.png.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 from collections.abc import Sequence
 from pathlib import Path

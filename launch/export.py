@@ -6,10 +6,10 @@ The file holds parameters, normalisation, classes, window, axes, sampling interv
 from. It is used with `seisjax.inference.load_artifact`, or with `launch/predict.py --artifact`.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -6,10 +6,10 @@ Writes classes, probabilities and entropy; `--segy` also writes the classes into
 The same command goes on where it was stopped, and started several times, on one machine or many, it shares the work.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 import dataclasses
 import shlex

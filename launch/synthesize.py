@@ -11,10 +11,10 @@ Several processes make one volume when each is started with the same flags but f
 last finishes it. What was killed goes on when it is started again; the volume grows in `panels.zarr.partial`.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 import time
 from collections.abc import Sequence

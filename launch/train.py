@@ -5,10 +5,10 @@
 Started again with the same command, a run goes on from its last checkpoint. `--dry_run` says what would be done.
 """
 
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
 if __name__ == "__main__":
-    start_with_huge_pages()
+    start_command()
 
 import shlex
 import sys

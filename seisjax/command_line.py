@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from seisjax import distributed
 from seisjax.errors import NOTES, UserError
+from seisjax.startup import all_is_imported
 
 _MOST_NOTES = 20  # lines; a year of records may have one a file
 
@@ -25,6 +26,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
 
     `--verbosity=1` shows the traceback too. Errors that are not the user's keep theirs.
     """
+    all_is_imported()
     app.run(lambda argv: _guarded(main, argv), flags_parser=_parse)
 
 

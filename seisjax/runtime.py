@@ -86,7 +86,7 @@ def use_compilation_cache() -> None:
     except OSError:  # a read-only home: compile each time
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def code_version() -> str:

@@ -16,7 +16,7 @@ FLOORS = {
     "seisjax.conventions": 0,
     "seisjax.errors": 0,
     "seisjax.files": 0,
-    "seisjax.huge_pages": 0,
+    "seisjax.startup": 0,
     "seisjax.geometry": 0,
     "seisjax.memory": 0,
     "seisjax.roll_call": 0,

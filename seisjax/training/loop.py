@@ -145,11 +145,11 @@ class _Pace:
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
-        self._steps, self._before = 0, 0.0
+        self._steps, self._before = 0, (0.0, 0.0)
         self.restart()
 
     def restart(self) -> None:
-        self._before = self.samples_per_second if self._steps else self._before
+        self._before = self.samples_per_second, self.waiting_share
         self._since, self._steps, self._waited = time.monotonic(), 0, 0.0
 
     def count(self, steps: int = 1) -> None:
@@ -167,9 +167,12 @@ class _Pace:
     def samples_per_second(self) -> float:
         """Since the restart; as long as no step is counted, as before it."""
         if not self._steps:
-            return self._before
+            return self._before[0]
         return self._steps * self._batch_size / max(time.monotonic() - self._since, 1e-9)
 
     @property
     def waiting_share(self) -> float:
+        """Since the restart; as long as no step is counted, as before it."""
+        if not self._steps:
+            return self._before[1]
         return self._waited / max(time.monotonic() - self._since, 1e-9)

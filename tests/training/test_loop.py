@@ -1,6 +1,7 @@
 """What the loop does after which step, with a step that only counts."""
 
 import dataclasses
+import time
 
 import jax.numpy as jnp
 import pytest
@@ -140,3 +141,16 @@ def test_the_pace_is_known_right_after_it_was_logged():
     run_steps(state, iter((1.0,) * 4), count, Schedule(4, 2, 0, 0), actions, batch_size=1)
     assert len(paces) == 4
     assert all(pace > 0 for pace in paces[2:])
+
+
+def test_the_wait_for_the_first_batch_alone_is_no_share():
+    def batches():
+        for step in range(4):
+            time.sleep(0.2 if step == 2 else 0)
+            yield 1.0
+
+    recorder, shares = Recorder(), []
+    actions = dataclasses.replace(recorder.actions(), advance=lambda step, pace, waiting: shares.append(waiting))
+    state = {"step": jnp.int32(0), "totals": zero_totals(2)}
+    run_steps(state, batches(), count, Schedule(4, 2, 0, 0), actions, batch_size=1)
+    assert shares[2] < 0.5 < shares[3]

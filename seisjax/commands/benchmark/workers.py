@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from seisjax.huge_pages import environment
+from seisjax.startup import environment
 from seisjax.memory import resident_bytes
 
 
@@ -25,7 +25,7 @@ class Worker:
 
     `make(*arguments)`, which must be importable, is called there and returns the candidate: an object with `facts` (a
     dict of what it knows of itself), `measure() -> float`, `memory() -> dict` (what it knows of its memory, bytes) and
-    `close()`. With `huge_pages` the process has them as a command of ours has (`seisjax.huge_pages`).
+    `close()`. With `huge_pages` the process has them as a command of ours has (`seisjax.startup`).
     """
 
     def __init__(self, make: Callable[..., Any], *arguments: Any, huge_pages: bool = False) -> None:

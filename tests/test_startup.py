@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from seisjax import huge_pages
+from seisjax import startup
 
 COMMAND = """
-from seisjax.huge_pages import start_with_huge_pages
+from seisjax.startup import start_command
 
-start_with_huge_pages()
+start_command()
 
 import json
 import os
@@ -26,7 +26,7 @@ huge = next(int(line.split()[1]) // 1024 for line in lines if line.startswith("A
 print(json.dumps([sys.argv[1:], sys.flags.optimize, os.environ["GLIBC_TUNABLES"], huge]))
 """
 
-needs_glibc = pytest.mark.skipif(not huge_pages._can_be_asked_for(), reason="huge pages cannot be asked for here")
+needs_glibc = pytest.mark.skipif(not startup._can_be_asked_for(), reason="huge pages cannot be asked for here")
 
 
 @needs_glibc
@@ -59,9 +59,9 @@ def test_a_process_that_runs_the_command_as_a_script_stays(tmp_path: Path):
 @needs_glibc
 def test_who_has_decided_is_left_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    assert huge_pages.environment() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    assert startup.environment() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
-    assert huge_pages.environment() == {}
+    assert startup.environment() == {}
 
 
 @pytest.mark.parametrize("said", ["[always] madvise never", "always madvise [never]", None])
@@ -69,6 +69,20 @@ def test_nothing_is_asked_where_it_changes_nothing(said: str | None, tmp_path: P
     kernel = tmp_path / "enabled"
     if said is not None:
         kernel.write_text(said)
-    monkeypatch.setattr(huge_pages, "_KERNEL", kernel)
+    monkeypatch.setattr(startup, "_KERNEL", kernel)
     monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
-    assert huge_pages.environment() == {}
+    assert startup.environment() == {}
+
+
+def test_what_is_imported_is_left_out_of_the_search_for_garbage():
+    code = """
+import gc
+from seisjax.startup import all_is_imported, start_command
+start_command()
+during = gc.isenabled()
+import jax
+all_is_imported()
+print(during, gc.isenabled(), gc.get_freeze_count() > 100_000, len(gc.get_objects()) < 1000)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["False", "True", "True", "True"]
