@@ -183,11 +183,13 @@ class WindowSource:
         """Begin to read samples, as they are stored, to where they belong; calling what is returned waits for them."""
         boxes, images, labels = places
         reads = [self.volume.start_read_into(AMPLITUDE, boxes, images), self._start_stored_labels(boxes, labels)]
-        live = self._start_live(boxes)
+        live = self._start_live(boxes) if self._any_dead else []
 
         def finish() -> None:
             for wait in reads:
                 wait()
+            if not live:
+                return
             for image, known, read in zip(images, labels, live, strict=True):
                 traces = read()
                 if not traces.all():
@@ -219,9 +221,18 @@ class WindowSource:
 
     def _start_live(self, boxes: Sequence[Box]) -> list[Pending]:
         """As `Volume.start_live`, of each box; of small volumes, the mask is read once."""
-        if math.prod(self.volume.shape[:-1]) > _TRACES_KEPT:
-            return [self.volume.start_live(box) for box in boxes]
-        return [partial(self._live.__getitem__, box.slices[:-1]) for box in boxes]
+        if self._keeps_live:
+            return [partial(self._live.__getitem__, box.slices[:-1]) for box in boxes]
+        return [self.volume.start_live(box) for box in boxes]
+
+    @property
+    def _keeps_live(self) -> bool:
+        return math.prod(self.volume.shape[:-1]) <= _TRACES_KEPT
+
+    @cached_property
+    def _any_dead(self) -> bool:
+        """Whether a trace of the volume may hold no data; to ask each window takes as long as to begin its read."""
+        return not (self._keeps_live and self._live.all())
 
     @cached_property
     def _live(self) -> np.ndarray:
@@ -336,8 +347,11 @@ class _Window:
         if draw.box.shape != window:
             across, thin = draw.box.shape.index(1), window.index(1)
         self._turned = thin, across
-        corner, sides, place = [], [], []
         drawn, region = draw.box, draw.region
+        if part == Box.whole(drawn.shape) and drawn.shape == window and region.contains(drawn):  # nearly always
+            self.box, self.place, self.whole = drawn, part, True
+            return
+        corner, sides, place = [], [], []
         offsets, extents = _moved(part.start, thin, across), _moved(part.shape, thin, across)
         for a, n, c, m, offset, extent in zip(
             drawn.start, drawn.shape, region.start, region.shape, offsets, extents, strict=True
@@ -361,7 +375,8 @@ class _Window:
 
     def view(self, array: np.ndarray) -> np.ndarray:
         """What the box holds of an array (*part), with the axes of the volume."""
-        array = array[self.place.slices]
+        if not self.whole:
+            array = array[self.place.slices]
         thin, across = self._turned
         return array if thin == across else np.moveaxis(array, thin, across)
 
