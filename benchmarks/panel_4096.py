@@ -34,10 +34,10 @@ from seisjax.commands.plan import plan_memory
 from seisjax.commands.train import train
 from seisjax.config_flags import load_config
 from seisjax.files import write_json
-from seisjax.startup import environment
 from seisjax.memory import resident_bytes
 from seisjax.models.unet import REMAT as KINDS
 from seisjax.runtime import use_one_heap
+from seisjax.startup import environment
 from seisjax.synthesis import write_microseismic
 from seisjax.synthetic.parameters import PRESETS
 from seisjax.training.workdir import METRICS

@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from seisjax.startup import environment
 from seisjax.memory import resident_bytes
+from seisjax.startup import environment
 
 
 class CandidateError(Exception):
