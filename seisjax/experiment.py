@@ -371,10 +371,13 @@ def _class_counts(config: Experiment, survey: Survey) -> np.ndarray:
     return np.sum([weight * count / count.sum() for weight, count in weighted], axis=0)
 
 
-def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit) -> Segmenter:
-    """Build the network and jit its functions over the mesh. Nothing is computed yet."""
+def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit, *, alone: bool | None = None) -> Segmenter:
+    """Build the network and jit its functions over the mesh. Nothing is computed yet.
+
+    alone: whether a device may compute in formulations that several cannot share out; None: where the mesh has one.
+    """
     key = jax.random.key(config.seed)
-    init_parameters, network = _make_network(config, survey, fit, alone=mesh.size == 1)
+    init_parameters, network = _make_network(config, survey, fit, alone=mesh.size == 1 if alone is None else alone)
     loss = _make_loss(config, fit, survey.label_scale)
     schedule, optimizer = _make_optimizer(config)
     augmentation = make_augmentation(config, survey)

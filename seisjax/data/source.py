@@ -101,16 +101,20 @@ class WindowSource:
     @property
     def reads_alone(self) -> bool:
         """Whether TensorStore does all the work of samples that are read `as_stored`."""
-        return self.volume.reads_alone and stored_type(self.volume)[1] is not None
+        return self.volume.reads_alone and self._stored[1] is not None
 
     @property
     def bytes_used(self) -> int:
         """Bytes, as stored arrays count them, of the samples that were handed out so far by this process."""
         return self._bytes_used
 
+    @cached_property
+    def _stored(self) -> tuple[np.dtype, Any]:
+        return stored_type(self.volume)
+
     def _reader(self, as_stored: bool) -> tuple[_Start, np.dtype, Any]:
         """What begins to read to some places, with the type of the images and what stands for no data."""
-        dtype, fill = stored_type(self.volume) if as_stored else (np.dtype(np.float32), None)
+        dtype, fill = self._stored if as_stored else (np.dtype(np.float32), None)
         if fill is None:
             return self._start_decoded, dtype, np.nan
         return partial(self._start_stored, fill=fill), dtype, fill

@@ -35,7 +35,7 @@ from seisjax.volumes.staging import Staging
 from seisjax.volumes.statistics import ArrayStatistics
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, default_json, storage_errors
 
-_FROM_ORIGIN = ts.d[:].translate_to[0]  # the same samples, counted from 0
+_EACH_AXIS = ts.d[:]
 _ANY_VERTICAL = {"sample", "samples"}  # what MDIO v0 calls time and depth alike
 
 # Samples under way: calling it waits for them.
@@ -232,7 +232,8 @@ class Volume:
         target = ts.stack([ts.array(out, copy=False, write=True) for out in outs])
 
         def begin() -> ts.WriteFutures:
-            views = [self._handle(copy)[box.slices][_FROM_ORIGIN] for copy, box in zip(names, boxes, strict=True)]
+            from_origin = (_EACH_AXIS[box.slices].translate_to[0] for box in boxes)  # only equal domains can be stacked
+            views = [self._handle(copy)[part] for copy, part in zip(names, from_origin, strict=True)]
             return target.write(ts.stack(views))
 
         with storage_errors(self._where(name), READ_REMEDY):

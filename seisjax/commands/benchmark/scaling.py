@@ -159,7 +159,8 @@ def _compile(
     sharding.check_batch(batch_size, mesh)
     axis = experiment.space_axis(config, survey)
     sharding.check_extent(survey.padded[axis], survey.volume.axes[axis].name, mesh)
-    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
+    # One device takes the formulation of several, so that what is compared is the same work.
+    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0), alone=False)
     shapes = abstract_batch(config, survey)
     started = time.monotonic()
     step: Any = segmenter.train_step.lower(experiment.abstract_state(segmenter), shapes).compile()  # pyright: ignore
