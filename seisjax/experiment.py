@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from absl import logging
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from seisjax import losses, sharding
 from seisjax.augment import Augmentation
@@ -406,7 +406,7 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit, *, 
         frozen=[part for part, rate in _part_rates(config).items() if rate == 0],
     )
     everywhere, state = sharding.replicated(mesh), _state_shardings(jax.eval_shape(init), mesh, config.optimizer.shard)
-    batch = _batch_shardings(mesh, len(survey.padded), axis)
+    batch = sharding.batch_shardings(mesh, len(survey.padded), axis + 1)
     scores = {"numerators": everywhere, "denominators": everywhere, "confusion": everywhere, "classes": batch["labels"]}
     return Segmenter(
         network=whole_windows,
@@ -435,14 +435,6 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit, *, 
         prepare=jax.jit(steps.make_prepare(network, augment)),
         schedule=schedule,
     )
-
-
-def _batch_shardings(mesh: Mesh, ndim: int, axis: int) -> dict[str, NamedSharding]:
-    """Where images (B, *window, channels) and labels (B, *window) lie; `axis` of the window is the mesh's `space`."""
-    return {
-        "image": sharding.batch_sharding(mesh, ndim + 2, axis + 1),
-        "labels": sharding.batch_sharding(mesh, ndim + 1, axis + 1),
-    }
 
 
 def _split(network: steps.Network, mesh: Mesh, axis: int, window: Shape) -> steps.Network:

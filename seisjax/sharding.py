@@ -43,6 +43,14 @@ def batch_sharding(mesh: Mesh, array_ndim: int, space_dim: int | None = None) ->
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
+def batch_shardings(mesh: Mesh, window_ndim: int, space_dim: int | None = None) -> dict[str, NamedSharding]:
+    """`batch_sharding` of a batch's "image" (B, *window, channels) and "labels" (B, *window)."""
+    return {
+        "image": batch_sharding(mesh, window_ndim + 2, space_dim),
+        "labels": batch_sharding(mesh, window_ndim + 1, space_dim),
+    }
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """Sharding of an array that every device holds whole: parameters, metrics."""
     return NamedSharding(mesh, PartitionSpec())

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from seisjax.data.mixture import MixedSource
 from seisjax.data.source import Batch, WindowSource
 from seisjax.geometry import Box, Shape
-from seisjax.sharding import batch_sharding, check_batch, check_extent
+from seisjax.sharding import batch_shardings, check_batch, check_extent
 
 GlobalBatch = dict[str, jax.Array]
 
@@ -137,10 +137,7 @@ class _Placement:
 
     def __init__(self, batch_size: int, padded: Shape, mesh: Mesh, space_dim: int | None) -> None:
         self._shape = (batch_size, *padded)
-        self._shardings = {
-            "image": batch_sharding(mesh, len(padded) + 2, space_dim),
-            "labels": batch_sharding(mesh, len(padded) + 1, space_dim),
-        }
+        self._shardings = batch_shardings(mesh, len(padded), space_dim)
         held = self._shardings["labels"].addressable_devices_indices_map(self._shape).values()
         boxes = {_key(index): self._box(index) for index in held if index is not None}
         self.blocks = _blocks(list(boxes.values()))

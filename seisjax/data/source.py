@@ -110,6 +110,7 @@ class WindowSource:
 
     @cached_property
     def _stored(self) -> tuple[np.dtype, Any]:
+        """`stored_type` of the volume, looked up once."""
         return stored_type(self.volume)
 
     def _reader(self, as_stored: bool) -> tuple[_Start, np.dtype, Any]:

@@ -227,7 +227,7 @@ class Volume:
 
     def _start_alike(self, name: str, boxes: Sequence[Box], outs: Sequence[np.ndarray]) -> Callable[[], object]:
         """As `start_read_into`, for boxes of one shape."""
-        names = [self.nearest_copy(name, box) for box in boxes] if self._copies(name) else [name] * len(boxes)
+        names = [self.nearest_copy(name, box) for box in boxes]
         # One target for all of them would make the threads that fill it wait for each other.
         target = ts.stack([ts.array(out, copy=False, write=True) for out in outs])
 
