@@ -51,6 +51,7 @@ class Checkpoints:
         found = of_main(_survey(self._directory, writes) if main else None)
         _wait_to_see(self._directory, set(found["folders"]), writes)
         self._losses: dict[int, float | None] = dict(found["losses"])
+        self._unread: set[int] = self._losses.keys() - set(found["read"])
         self._checkpointer = _open(self._directory) if writes else None
 
     @property
@@ -103,16 +104,15 @@ class Checkpoints:
             raise self._cannot_write(error) from error
 
     def record(self, step: int) -> dict[str, Any]:
-        """The JSON record saved with `step`."""
-        metadata = ocp.checkpointables_metadata(self._folder(step)).custom_metadata
-        return json.loads(json.dumps(metadata))
+        """The JSON record saved with `step`. Raises UserError where the checkpoint cannot be read."""
+        return json.loads(json.dumps(self._metadata(step).custom_metadata))
 
     def restore(self, step: int, target: Any) -> Any:
         """The state of `step`, laid out as `target`, a tree of ShapeDtypeStruct with shardings.
 
-        Raises UserError where the names, shapes or dtypes saved are not those of the target.
+        Raises UserError where it cannot be read, or the names, shapes or dtypes saved are not those of the target.
         """
-        saved = ocp.checkpointables_metadata(self._folder(step)).metadata[_STATE]
+        saved = self._metadata(step).metadata[_STATE]
         _check_same(_describe(saved), _describe(target), f"checkpoint {step}")
         return self._load(step, target)
 
@@ -121,7 +121,7 @@ class Checkpoints:
 
         Only that is read, and laid out by `sharding`. Raises UserError where it cannot be read.
         """
-        saved = ocp.checkpointables_metadata(self._folder(step)).metadata[_STATE]
+        saved = self._metadata(step).metadata[_STATE]
         params = "average" if "average" in saved else "params"
         target = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -144,17 +144,29 @@ class Checkpoints:
             if not self._failed:  # otherwise it is the failure that `wait` told of already
                 raise
 
+    def _metadata(self, step: int) -> Any:
+        """What Orbax knows of `step`. It is read as a whole first: of a torn one Orbax tells in many lines."""
+        if step in self._unread:
+            main = jax.process_index() == 0
+            fault = of_main(_fault_of_arrays(self._directory / str(step) / _STATE) if main else None)
+            if fault:
+                raise self._cannot_read(step, fault)
+            self._unread.remove(step)
+        return ocp.checkpointables_metadata(self._folder(step))
+
     def _load(self, step: int, target: Any) -> Any:
         try:
             return ocp.load_checkpointables(self._folder(step), {_STATE: target})[_STATE]
         except Exception as error:
-            raise UserError(
-                f"{self._folder(step)}: cannot be read ({_reason(error)}); check the storage, "
-                "then start the same command again"
-            ) from error
+            raise self._cannot_read(step, _reason(error)) from error
 
     def _folder(self, step: int) -> str:
         return str(self._directory / str(step))
+
+    def _cannot_read(self, step: int, reason: str) -> UserError:
+        return UserError(
+            f"{self._folder(step)}: cannot be read ({reason}); check the storage, then start the same command again"
+        )
 
     def _cannot_write(self, error: Exception) -> UserError:
         self._failed = True
@@ -200,9 +212,10 @@ def _finite(loss: float) -> float:
 
 
 def _survey(directory: Path, writes: bool) -> dict[str, Any]:
-    """What process 0 finds: the steps that may be used, with their losses, and the names of all folders of a step.
+    """What process 0 finds: the steps that may be used, with their losses, which of them were read as a whole, and
+    the names of all folders of a step.
 
-    The newest and the best are read as a whole; what is torn is told of, and renamed where the run writes here.
+    Read are the newest and the best; what is torn is told of, and renamed where the run writes here.
     """
     if writes:
         _make(directory)
@@ -213,15 +226,15 @@ def _survey(directory: Path, writes: bool) -> dict[str, Any]:
             _set_aside(directory / str(step), fault, writes)
         else:
             losses[step] = _loss(_json(directory / str(step) / "metrics" / "metrics", {}))
-    sound: set[int] = set()
-    while unread := {max(losses, default=None), _best(losses)} - sound - {None}:
+    read: set[int] = set()
+    while unread := {max(losses, default=None), _best(losses)} - read - {None}:
         step = max(step for step in unread if step is not None)
         fault = _fault_of_arrays(directory / str(step) / _STATE)
         if fault:
             _set_aside(directory / str(step), fault, writes)
             del losses[step]
-        sound.add(step)
-    return {"losses": sorted(losses.items()), "folders": _listed(directory)}
+        read.add(step)
+    return {"losses": sorted(losses.items()), "read": sorted(read), "folders": _listed(directory)}
 
 
 def _make(directory: Path) -> None:

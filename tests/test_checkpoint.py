@@ -2,10 +2,10 @@
 
 import contextlib
 import errno
-import gc
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import subprocess
@@ -336,16 +336,40 @@ def test_a_storage_that_has_gone(folder: Path) -> None:
     assert _restored(folder) == (9, 3, _expected(9))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_storage_fails_while_restoring(folder: Path) -> None:
-    checkpoints = Checkpoints(folder, writes=False)
-    (file,) = (folder / "9").glob("state/ocdbt.process_0/d/*")
+FAILING = (
+    STATE
+    + """
+import os
+from pathlib import Path
+from seisjax.checkpoint import Checkpoints
+from seisjax.errors import UserError
+folder = Path(sys.argv[4])
+checkpoints = Checkpoints(folder, writes=False)
+(file,) = (folder / "9").glob("state/ocdbt.process_0/d/*")
+os.truncate(file, 100)
+try:
+    checkpoints.restore(9, target(make_mesh(1, 1), False))
+except UserError as error:
+    print(error)
+"""
+)
+
+
+def test_the_storage_fails_while_restoring(folder: Path, processes: Callable) -> None:
+    # In a process of its own: what Orbax leaves of the reads under way ends with warnings, whenever that is.
+    (said,) = processes(1, FAILING, folder)
+    assert re.fullmatch(r".+checkpoints/9: cannot be read \(.+\); check the storage, then .+", said)
+
+
+def test_a_step_that_is_neither_newest_nor_best_is_torn(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (file,) = (folder / "6").glob("state/ocdbt.process_0/d/*")
     os.truncate(file, 100)
-    with pytest.raises(UserError, match=r"checkpoints/9: cannot be read \(.+\); check the storage") as error:
-        checkpoints.restore(9, made["target"](make_mesh(1, 1), False))
-    assert "\n" not in str(error.value)
-    del error
-    gc.collect()  # Orbax leaves a coroutine behind, whose end is a warning
+    checkpoints = Checkpoints(folder, writes=False)
+    for read in (checkpoints.record, lambda step: checkpoints.restore(step, made["target"](make_mesh(1, 1), False))):
+        with pytest.raises(UserError, match=r"checkpoints/6: cannot be read \(.+\); check the storage"):
+            read(6)
+    assert capfd.readouterr().err == ""
+    assert made["digest"](checkpoints.restore(9, made["target"](make_mesh(1, 1), False))) == _expected(9)
 
 
 # Other meshes, other processes.
@@ -418,13 +442,13 @@ def _as_process_1(monkeypatch: pytest.MonkeyPatch, seen: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("there", [[3, 6], [3, 6, 9, 12], []])
 def test_a_folder_of_its_own_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch, there: list[int]) -> None:
-    _as_process_1(monkeypatch, {"losses": [], "folders": there})
+    _as_process_1(monkeypatch, {"losses": [], "read": [], "folders": there})
     with pytest.raises(UserError, match=r"process 1 of 2 sees the steps 3, 6, 9, process 0 sees .*all hosts share"):
         Checkpoints(saved, writes=False)
 
 
 def test_a_file_system_that_lags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _as_process_1(monkeypatch, {"losses": [[3, 1.0], [6, None], [9, 2.0]], "folders": [3, 6, 9]})
+    _as_process_1(monkeypatch, {"losses": [[3, 1.0], [6, None], [9, 2.0]], "read": [], "folders": [3, 6, 9]})
     late = (folder / "9").rename(folder / "late")
     waits: list[float] = []
 

@@ -103,20 +103,17 @@ def run_steps(
         actions.advance(step, pace.samples_per_second, pace.waiting_share)
 
         reason = actions.stop_requested()
-        if schedule.logs(step):
+        if schedule.logs(step) or schedule.saves(step) or reason:
             totals = _checked(state)
             pace.count(len(under_way))
             under_way.clear()
-            actions.log(step, totals, pace.samples_per_second, pace.waiting_share)
-            state = actions.clear(state)
-            pace.restart()
-        if schedule.evaluates(step):
-            _checked(state)
-            reason = _validate_and_save(step, state, actions, reason)
-            pace.restart()
-        elif schedule.saves(step) or reason:
-            _checked(state)
-            actions.save(step, state, None)
+            if schedule.logs(step):
+                actions.log(step, totals, pace.samples_per_second, pace.waiting_share)
+                state = actions.clear(state)
+            if schedule.evaluates(step):
+                reason = _validate_and_save(step, state, actions, reason)
+            elif schedule.saves(step) or reason:
+                actions.save(step, state, None)
             pace.restart()
         if reason:
             return state, reason

@@ -154,3 +154,17 @@ def test_the_wait_for_the_first_batch_alone_is_no_share():
     state = {"step": jnp.int32(0), "totals": zero_totals(2)}
     run_steps(state, batches(), count, Schedule(4, 2, 0, 0), actions, batch_size=1)
     assert shares[2] < shares[3]
+
+
+def test_a_step_before_a_save_counts_before_it():
+    def batches():
+        while True:
+            time.sleep(0.05)
+            yield 1.0
+
+    paces = []
+    actions = dataclasses.replace(Recorder().actions(), log=lambda step, totals, pace, waiting: paces.append(pace))
+    state = {"step": jnp.int32(0), "totals": zero_totals(2)}
+    run_steps(state, batches(), count, Schedule(6, 3, 0, 2), actions, batch_size=1)
+    assert len(paces) == 2
+    assert all(0 < pace <= 1 / 0.05 for pace in paces)  # no step takes less than its batch
