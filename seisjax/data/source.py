@@ -353,7 +353,7 @@ class _Window:
             across, thin = draw.box.shape.index(1), window.index(1)
         self._turned = thin, across
         drawn, region = draw.box, draw.region
-        if part == Box.whole(drawn.shape) and drawn.shape == window and region.contains(drawn):  # nearly always
+        if part.shape == drawn.shape == window and not any(part.start) and region.contains(drawn):  # nearly always
             self.box, self.place, self.whole = drawn, part, True
             return
         corner, sides, place = [], [], []
