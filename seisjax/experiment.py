@@ -433,7 +433,7 @@ def make_segmenter(config: Experiment, survey: Survey, mesh: Mesh, fit: Fit, *, 
             out_shardings=batch["image"],
         ),
         prepare=jax.jit(steps.make_prepare(network, augment)),
-        schedule=schedule,
+        schedule=jax.jit(schedule),  # each operation by itself would be compiled by itself
     )
 
 

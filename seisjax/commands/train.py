@@ -14,13 +14,11 @@ import numpy as np
 from seisjax import distributed, experiment, metrics, sharding, together
 from seisjax.checkpoint import Checkpoints
 from seisjax.commands.pretrained import find, first_state
-from seisjax.commands.scoring import cropped, draw_panels, drawn_rows, rounded, run_evaluation
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.data import MixedSource, WindowSource
 from seisjax.errors import UserError
 from seisjax.experiment import Fit, Segmenter, Survey, num_classes, training_stream
-from seisjax.reporting import MetricsWriter, Progress, figures
-from seisjax.reporting.augmentation import augmentation_examples, draw_augmentations
+from seisjax.reporting import MetricsWriter, Progress
 from seisjax.stopping import StopNotice
 from seisjax.training import workdir as folder
 from seisjax.training.loop import Actions, Schedule, Validation, run_steps
@@ -217,47 +215,25 @@ class _Run:
         yield self.first_batch
         yield from batches
 
-    def _draw_first(self, first_batch: Batch) -> None:
-        """The first batch, as the network saw it, and what augmentation does; all processes call it."""
-        images, labels = self.segmenter.prepare(first_batch, 0)
-        rows = drawn_rows({"images": images, "labels": labels}, self.segmenter.mesh)
-        if self.main:
-            self._draw_batch(**rows)
-            self._draw_augmentations()
-
-    def _draw_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
-        images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
-        figures.first_batch(
-            self.figures / "first_batch.png",
-            *cropped(self.survey, images, metrics.as_classes(labels, self.survey.label_scale)),
-            axes_names=[axis.name for axis in self.survey.volume.axes],
-            class_names=self.survey.class_names,
-            region=self.config.data.train,
-            batch_size=self.config.data.batch_size,
-            title="First training batch, normalised and augmented",
-        )
-
-    def _draw_augmentations(self) -> None:
-        augmentation = experiment.make_augmentation(self.config, self.survey)
-        if not augmentation.alone():
-            return
-        sample = self.source[0]
-        image = np.asarray(self.segmenter.network.inputs(jax.numpy.asarray(sample["image"][None])))[0]
-        image = np.where(np.isfinite(sample["image"]), image, np.nan)
-        label = metrics.as_classes(sample["labels"], self.survey.label_scale)
-        image, label = (array[tuple(map(slice, self.survey.window))] for array in (image, label))
-        names = [axis.name for axis in self.survey.volume.axes]
-        examples = augmentation_examples(augmentation, image, label, names, seed=self.config.seed)
-        path = self.figures / "augmentation.png"
-        draw_augmentations(path, image, label, examples, names, self.survey.class_names, title="Augmentation")
-
     def _advance(self, step: int, samples_per_second: float, waiting_share: float) -> None:
-        if self.first_batch is not None and step == min(2, self.config.train.num_steps):
-            # The device is at work on the second step meanwhile, and the first has not waited for figures.
-            self._draw_first(self.first_batch)
-            self.first_batch = None
+        if step == min(self.first_step + 2, self.config.train.num_steps):
+            # The device is at work on the second step meanwhile, and the first has not waited for this.
+            self._begin_to_report()
         self._profile(step)
         self.progress.update(samples_per_second=samples_per_second, waiting=f"{100 * waiting_share:.0f} %")
+
+    def _begin_to_report(self) -> None:
+        """Import what scores and draws, a third of all that a launch imports; draw the first batch. All call it."""
+        from seisjax.commands import scoring, training_figures
+
+        if self.first_batch is None:
+            return
+        images, labels = self.segmenter.prepare(self.first_batch, 0)
+        rows = scoring.drawn_rows({"images": images, "labels": labels}, self.segmenter.mesh)
+        self.first_batch = None
+        if self.main:
+            training_figures.draw_first_batch(self.figures, self.config, self.survey, **rows)
+            training_figures.draw_augmentation(self.figures, self.config, self.survey, self.segmenter, self.source)
 
     def _profile(self, step: int) -> None:
         taken, steps_wanted = step - self.first_step, self.config.train.profile_steps
@@ -289,6 +265,8 @@ class _Run:
         self.progress.update(0, loss=loss)
 
     def _validate(self, step: int, state: State) -> Validation | None:
+        from seisjax.commands.scoring import rounded, run_evaluation
+
         if "validation" not in self.survey.regions:
             return Validation(None)
 
@@ -314,10 +292,10 @@ class _Run:
         return Validation(result["loss"])
 
     def _draw(self, step: int, rows: dict[str, np.ndarray]) -> None:
-        path = self.figures / f"validation_{step:07d}.png"
-        draw_panels(path, self.survey, self.segmenter, rows, f"Validation after step {step}")
-        self.writer.figure(step, "validation", path)
-        figures.loss_curves(self.figures / "curves.png", self.figures.with_name(folder.METRICS))
+        from seisjax.commands import training_figures
+
+        panels = training_figures.draw_validation(self.figures, self.survey, self.segmenter, step, rows)
+        self.writer.figure(step, "validation", panels)
 
     def _save(self, step: int, state: State, validation: Validation | None) -> None:
         self.watchdog.alive(f"the checkpoint of step {step}")

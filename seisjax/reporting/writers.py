@@ -8,8 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from matplotlib.image import imread
-from tensorboardX import SummaryWriter
 
 from seisjax.files import beside
 
@@ -26,7 +24,7 @@ class MetricsWriter:
         self._file = Path(workdir) / "metrics.jsonl"
         self._enabled = enabled
         self._purge_step: int | None = None
-        self._events: SummaryWriter | None = None
+        self._events: Any = None
 
     def truncate(self, step: int) -> None:
         """Forget what was written after `step`, which a run resumes from (0: begin afresh); before the first write.
@@ -54,6 +52,8 @@ class MetricsWriter:
     def figure(self, step: int, name: str, path: str | Path) -> None:
         """Show a PNG file that was written as figure `name` of `step` in TensorBoard."""
         if self._enabled:
+            from matplotlib.image import imread  # here, as below
+
             self._tensorboard.add_image(name, imread(path)[..., :3], step, dataformats="HWC")
             self._tensorboard.flush()
 
@@ -80,8 +80,11 @@ class MetricsWriter:
                 self._tensorboard.add_scalar(f"{prefix}/{name}", plain, step)
 
     @property
-    def _tensorboard(self) -> SummaryWriter:
+    def _tensorboard(self) -> Any:
         if self._events is None:
+            # Here, because it takes long: commands that write no metrics import this file, and a run has begun before.
+            from tensorboardX import SummaryWriter
+
             folder = str(self._file.with_name("tensorboard"))
             self._events = SummaryWriter(folder, purge_step=self._purge_step)
         return self._events
