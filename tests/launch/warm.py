@@ -14,11 +14,13 @@ from typing import Any
 import grain.python  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
 import orbax.checkpoint  # noqa: F401
+import tensorboardX  # noqa: F401
 
 import seisjax.commands.evaluate
 import seisjax.commands.plan
 import seisjax.commands.predict
 import seisjax.commands.train
+import seisjax.commands.training_figures
 import seisjax.config_flags
 import seisjax.reporting.survey
 import seisjax.volumes.ingest  # noqa: F401
