@@ -223,7 +223,10 @@ class _Run:
         self.progress.update(samples_per_second=samples_per_second, waiting=f"{100 * waiting_share:.0f} %")
 
     def _begin_to_report(self) -> None:
-        """Import what scores and draws, a third of all that a launch imports; draw the first batch. All call it."""
+        """Import what scores and draws, a third of all that a launch imports, and draw a new run's first batch.
+
+        All processes call it. Where a validation comes first, that imports.
+        """
         from seisjax.commands import scoring, training_figures
 
         if self.first_batch is None:
@@ -265,10 +268,9 @@ class _Run:
         self.progress.update(0, loss=loss)
 
     def _validate(self, step: int, state: State) -> Validation | None:
-        from seisjax.commands.scoring import rounded, run_evaluation
-
         if "validation" not in self.survey.regions:
             return Validation(None)
+        from seisjax.commands.scoring import rounded, run_evaluation
 
         def progress(done: int, total: int) -> None:
             self.watchdog.alive(f"validation after step {step}, window {done} of {total}")

@@ -16,7 +16,7 @@ from seisjax.training import workdir
 
 
 def draw_first_batch(folder: Path, config: Experiment, survey: Survey, images: np.ndarray, labels: np.ndarray) -> None:
-    """The first rows (B, *padded, ...) of the first batch, as the network saw them."""
+    """Write first_batch.png: `images` (B, *padded, channels), 0 where there is no data, and `labels` (B, *padded)."""
     images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
     figures.first_batch(
         folder / "first_batch.png",
@@ -32,7 +32,7 @@ def draw_first_batch(folder: Path, config: Experiment, survey: Survey, images: n
 def draw_augmentation(
     folder: Path, config: Experiment, survey: Survey, segmenter: Segmenter, source: WindowSource | MixedSource
 ) -> None:
-    """The first sample after each kind of change that is switched on; nothing where none is."""
+    """Write augmentation.png: the first sample after each kind of change that is switched on; nothing if none is."""
     augmentation = experiment.make_augmentation(config, survey)
     if not augmentation.alone():
         return

@@ -103,7 +103,8 @@ def run_steps(
         actions.advance(step, pace.samples_per_second, pace.waiting_share)
 
         reason = actions.stop_requested()
-        if schedule.logs(step) or schedule.saves(step) or reason:
+        saves = schedule.saves(step) or bool(reason)
+        if schedule.logs(step) or saves:
             totals = _checked(state)
             pace.count(len(under_way))
             under_way.clear()
@@ -112,7 +113,7 @@ def run_steps(
                 state = actions.clear(state)
             if schedule.evaluates(step):
                 reason = _validate_and_save(step, state, actions, reason)
-            elif schedule.saves(step) or reason:
+            elif saves:
                 actions.save(step, state, None)
             pace.restart()
         if reason:
