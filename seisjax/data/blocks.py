@@ -89,7 +89,7 @@ class BlockWindows(Blind):
                 f"data.sampling='blocks': a region of data.train holds fewer than {max(open_slots)} windows side by "
                 f"side{where}; make it larger, data.window smaller, or use another data.sampling"
             )
-        self._length = math.prod(self._parts[0].lattice.block)
+        self._length = self._parts[0].lattice.length
 
     def draw(self, index: int, attempt: int = 0) -> Draw:
         """The window of sample `index`; it depends on the seed, the index, the attempt and the label index alone."""
@@ -143,6 +143,7 @@ class _Part:
         self.lattice = lattice
         self._number, self._open, self._seed, self._labelled = number, open_slots, seed, labelled
         self._recent: dict[int, tuple[Shape, np.ndarray, np.ndarray]] = {}
+        self._orders: dict[int, np.ndarray] = {}
         # All passes have as many slots as the poorest origin allows.
         fewest = min(len(self._blocks(origin)) for origin in lattice.all_origins())
         self.slots = open_slots * (fewest // open_slots)
@@ -151,14 +152,24 @@ class _Part:
         """The window at this position of a slot, counted from the start of the run; another one in later attempts."""
         turn, place = divmod(slot, self.slots)
         origin, blocks, order = self._pass(turn)
-        block, length = order[place], math.prod(self.lattice.block)
+        block, length = order[place], self.lattice.length
         if attempt == 0:
-            window = generator(self._seed, slot, _WITHIN, self._number).permutation(length)[position]
+            window = self._windows(slot)[position] if length > 1 else 0
         else:
             random = generator(self._seed, index, attempt, self._number)
             block = block if attempt < _NEAR else blocks[random.integers(len(blocks))]
             window = random.integers(length)
         return Draw(self.lattice.window_box(origin, int(block), int(window)), self.lattice.region)
+
+    def _windows(self, slot: int) -> np.ndarray:
+        """The windows of a slot's block, in the order in which they are drawn."""
+        found = self._orders.get(slot)
+        if found is None:
+            found = generator(self._seed, slot, _WITHIN, self._number).permutation(self.lattice.length)
+            if len(self._orders) > 2 * self._open:
+                self._orders = {}
+            self._orders[slot] = found
+        return found
 
     def _pass(self, turn: int) -> tuple[Shape, np.ndarray, np.ndarray]:
         """Origin of a pass, numbers of its blocks that may hold labels, and those of its slots."""
@@ -236,12 +247,17 @@ class _Blocks:
     region: Box
     sides: tuple[_Side, ...]
 
-    @property
+    @cached_property
     def block(self) -> Shape:
         """Windows along each axis of a block."""
         return tuple(side.m for side in self.sides)
 
-    @property
+    @cached_property
+    def length(self) -> int:
+        """Windows of a block."""
+        return math.prod(self.block)
+
+    @cached_property
     def counts(self) -> Shape:
         """Blocks along each axis."""
         return tuple(side.count for side in self.sides)
@@ -253,7 +269,7 @@ class _Blocks:
     @cached_property
     def samples_open(self) -> int:
         """Samples to be kept while a block is open: those of its chunks, at most; none where it is one window."""
-        if math.prod(self.block) == 1:
+        if self.length == 1:
             return 0
         return math.prod(side.chunks[1] * side.c for side in self.sides)
 
@@ -350,7 +366,7 @@ def _best_by_length(choices: list[_Blocks], room: float) -> dict[int, _Blocks]:
     """For each number of windows a block, the blocks that cost least among those that fit."""
     best: dict[int, _Blocks] = {}
     for blocks in choices:
-        length = math.prod(blocks.block)
+        length = blocks.length
         if blocks.samples_open <= room and (length not in best or blocks.cost < best[length].cost):
             best[length] = blocks
     return best
