@@ -4,6 +4,7 @@
     python benchmarks/panel_4096.py --remat=none,block,level --compute=float32,bfloat16 --output=panel.json
     python benchmarks/panel_4096.py --remat=none,block,level --largest     # the largest window that fits, batch 1
     python benchmarks/panel_4096.py --space=4 --plan                       # compiled alone, over virtual devices
+    python benchmarks/panel_4096.py --space=4 --plan_for=h200:4            # compiled alone, for GPUs that are not there
 
 One synthetic panel of 3458 receivers and 4096 samples is written, and trained on again and again, padded to
 4096 x 4096: batch 1, 8 features at 7 resolutions. Writing, planning and training each have a process of their own, so
@@ -34,6 +35,7 @@ from seisjax.commands.plan import plan_memory
 from seisjax.commands.train import train
 from seisjax.config_flags import load_config
 from seisjax.files import write_json
+from seisjax.hardware import find_hardware
 from seisjax.memory import resident_bytes
 from seisjax.models.unet import REMAT as KINDS
 from seisjax.runtime import use_one_heap
@@ -52,8 +54,9 @@ DATA = flags.DEFINE_integer("data", 1, "mesh.data, and windows a step; virtual d
 SPACE = flags.DEFINE_integer("space", 1, "mesh.space; virtual devices on processors")
 SHARD = flags.DEFINE_bool("shard", False, "optimizer.shard, which needs --data above 1")
 PLAN = flags.DEFINE_bool("plan", False, "compile alone, train nothing")
+PLAN_FOR = flags.DEFINE_string("plan_for", "", "as --plan, for other devices: see launch/train.py")
 LARGEST = flags.DEFINE_bool("largest", False, "look for the largest side that fits, to an eighth")
-DEVICE = flags.DEFINE_float("device_gibibytes", 0.0, "with --largest: memory of a device, GiB; 0: this machine's")
+DEVICE = flags.DEFINE_float("device_gibibytes", 0.0, "with --largest: memory of a device, GiB; 0: what it has")
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the result")
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -83,12 +86,13 @@ def one_panel_config(preset: str, url: str, shape: tuple[int, ...], side: int, s
     return config
 
 
-def planned(config: Any, device_gibibytes: float) -> dict[str, Any]:
+def planned(config: Any, device_gibibytes: float, plan_for: str) -> dict[str, Any]:
     """The plan's numbers, bytes, and whether they fit; where the compiler itself runs out of memory, that alone."""
     _prepare(config)
-    limits = find_limits(device_gibibytes)
+    hardware = find_hardware(plan_for) if plan_for else None
+    limits = find_limits(device_gibibytes, hardware)
     try:
-        memory = plan_memory(config, limits)
+        memory = plan_memory(config, limits, hardware)
     except jax.errors.JaxRuntimeError as error:
         return _unless_out_of_memory(error)
     return asdict(memory) | {"host": memory.host, "fits": limits.allow(memory), "verdict": limits.verdict(memory)}
@@ -120,7 +124,7 @@ def trained(config: Any, workdir: str) -> dict[str, Any]:
 def measure(folder: Path, preset: str, side: int, steps: int, **options: Any) -> dict[str, Any]:
     """Plan at one side and, if there are steps to take, train; the panel of `preset` is in `folder`."""
     config = one_panel_config(preset, *_panel(folder, preset), side, steps, **options)
-    row = {"side": side, **options, "planned_bytes": _alone(planned, config, DEVICE.value)}
+    row = {"side": side, **options, "planned_bytes": _alone(planned, config, DEVICE.value, PLAN_FOR.value)}
     if steps:
         row |= _alone(trained, config, tempfile.mkdtemp(dir=folder))
     return row
@@ -207,7 +211,7 @@ def _alone(function: Callable[..., Any], *arguments: Any) -> Any:
 def main(_: list[str]) -> None:
     os.environ |= environment()  # of the processes that measure, as training has it
     folder = Path(tempfile.mkdtemp(prefix="panel_4096-"))
-    steps = 0 if PLAN.value else STEPS.value
+    steps = 0 if PLAN.value or PLAN_FOR.value else STEPS.value
     one = measure_largest if LARGEST.value else measure
     fixed = {"norm": NORM.value, "data": DATA.value, "space": SPACE.value, "shard": SHARD.value}
     try:
@@ -222,7 +226,13 @@ def main(_: list[str]) -> None:
         versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
         write_json(
             Path(OUTPUT.value),
-            {"date": time.strftime("%Y-%m-%d"), "versions": versions, "cpus": os.cpu_count(), "rows": rows},
+            {
+                "date": time.strftime("%Y-%m-%d"),
+                "versions": versions,
+                "cpus": os.cpu_count(),
+                "plan_for": PLAN_FOR.value,
+                "rows": rows,
+            },
         )
 
 

@@ -318,9 +318,12 @@ def _check_soft(config: Experiment, labels: str, label_scale: int, highest: int)
             raise UserError(f"{setting}: labels '{labels}' are {label_scale} times a probability; {instead}")
 
 
-def make_mesh(config: Experiment, survey: Survey, batch_size: int) -> Mesh:
-    """The mesh of all devices; raises UserError where batch or window cannot be split over it."""
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.space)
+def make_mesh(config: Experiment, survey: Survey, batch_size: int, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of all devices of the run, or of those given.
+
+    Raises UserError where batch or window cannot be split over it.
+    """
+    mesh = sharding.make_mesh(config.mesh.data, config.mesh.space, devices)
     sharding.check_batch(batch_size, mesh)
     if config.optimizer.accumulation > 1:
         sharding.check_batch(batch_size // config.optimizer.accumulation, mesh)

@@ -24,6 +24,7 @@ FLOORS = {
     "seisjax.boundaries": 1,
     "seisjax.calibration": 1,
     "seisjax.distributed": 1,
+    "seisjax.hardware": 1,
     "seisjax.collectives": 1,
     "seisjax.interpretation": 1,
     "seisjax.losses": 1,

@@ -10,6 +10,7 @@ import jax
 
 from seisjax.config import Experiment
 from seisjax.errors import UserError
+from seisjax.hardware import Hardware
 from seisjax.memory import host_bytes
 from seisjax.models.unet import REMAT
 
@@ -82,11 +83,14 @@ class Limits:
         return f"{'yes' if self.allow(memory) else 'no'}: {', '.join(margins)}"
 
 
-def find_limits(device_gibibytes: float = 0.0) -> Limits:
-    """The memory of this machine; device_gibibytes: of another device that is planned for, if above 0."""
-    device = jax.local_devices()[0]
+def find_limits(device_gibibytes: float = 0.0, hardware: Hardware | None = None) -> Limits:
+    """The memory of this machine, or of other devices that are planned for; device_gibibytes: of one device, if above
+    0."""
     if device_gibibytes > 0:
         return Limits(int(device_gibibytes * 2**30), host_bytes())
+    if hardware is not None:
+        return Limits(hardware.memory, host_bytes())
+    device = jax.local_devices()[0]
     statistics = None if device.platform == "cpu" else device.memory_stats()
     return Limits((statistics or {}).get("bytes_limit", 0), host_bytes())
 

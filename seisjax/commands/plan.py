@@ -1,5 +1,9 @@
 """What training would take, before it starts."""
 
+import re
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +16,7 @@ from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
 from seisjax.data import Member
 from seisjax.experiment import Segmenter, Survey
 from seisjax.geometry import format_regions
+from seisjax.hardware import Hardware
 from seisjax.memory import resident_bytes
 from seisjax.models.initialize import parameter_count
 from seisjax.synthesis import BLOCKS_KEPT, SyntheticVolume
@@ -19,13 +24,19 @@ from seisjax.training.step import Batch
 from seisjax.volumes.resampling import ResampledVolume, as_recorded, sampling_interval
 
 
-def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
+def plan(config: Experiment, device_gibibytes: float = 0.0, hardware: Hardware | None = None) -> str:
     """What `train` would do: the resolved config, shapes, parameters, memory and steps, as text. Writes nothing.
 
-    Where memory does not suffice, options that save some are tried too. device_gibibytes: memory of the device that is
-    planned for, where it is not this machine's; the step is compiled for this machine's all the same.
+    Where memory does not suffice, options that save some are tried too.
+
+    Args:
+      config: the experiment.
+      device_gibibytes: memory of the device that is planned for, where it is not that of the devices; 0: it is.
+      hardware: devices that the step is compiled for in place of this machine's.
     """
-    survey, segmenter = _built(config)
+    devices = _devices(hardware)
+    limits = find_limits(device_gibibytes, hardware)
+    survey, segmenter = _built(config, devices)
     state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
     samples = sum(box.size for box in survey.regions["train"])
     size, window = config.data.batch_size, int(np.prod(survey.window))
@@ -39,15 +50,19 @@ def plan(config: Experiment, device_gibibytes: float = 0.0) -> str:
         lines += [f"and of {100 * share:.3g} % of the windows", *_member_lines(member)]
     lines += ["plan"]
     lines += [f"  {'image':<10}  " + ", labels ".join(f"{x.dtype} {x.shape}" for x in batch.values())]
-    lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {jax.devices()[0].device_kind}"]
+    lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {devices[0].device_kind}"]
     lines += [f"  parameters  {parameter_count(state['params']):,}"]
     if config.train.init_from:
         lines += [f"  begins from {config.train.init_from}: {find(config, segmenter)[1]}"]
-    lines += [f"  {line}" for line in _memory_lines(config, survey, segmenter, find_limits(device_gibibytes))]
+    lines += [f"  {line}" for line in _memory_lines(config, survey, segmenter, limits, devices)]
     drawn = window * size * shares[0]  # samples of data.volume a step
     passed = f"{samples / drawn:,.1f} steps" if drawn else "never: its weight is 0"
     lines += [f"  one pass    {passed}; {config.train.num_steps:,} steps are asked for"]
     return "\n".join(lines)
+
+
+def _devices(hardware: Hardware | None) -> Sequence[Any]:
+    return jax.devices() if hardware is None else hardware.devices
 
 
 def _member_lines(member: Member) -> list[str]:
@@ -60,15 +75,18 @@ def _member_lines(member: Member) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def plan_memory(config: Experiment, limits: Limits | None = None) -> Memory:
+def plan_memory(config: Experiment, limits: Limits | None = None, hardware: Hardware | None = None) -> Memory:
     """What `train` would take at its peak: the step is compiled, nothing is computed or written.
 
-    Where `limits` has the memory of a device, devices are not counted as this host's processors.
+    Where `limits` has the memory of a device, devices are not counted as this host's processors. hardware: devices
+    that the step is compiled for in place of this machine's.
     """
-    return _memory(config, *_built(config), limits)
+    return _memory(config, *_built(config, _devices(hardware)), limits)
 
 
-def _memory_lines(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits) -> list[str]:
+def _memory_lines(
+    config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits, devices: Sequence[Any]
+) -> list[str]:
     memory = _memory(config, survey, segmenter, limits)
     lines = [f"{name:<10}  {line}" for name, line in zip(("memory", ""), memory.lines(), strict=True)]
     lines += [f"fits        {limits.verdict(memory)}"]
@@ -76,28 +94,26 @@ def _memory_lines(config: Experiment, survey: Survey, segmenter: Segmenter, limi
         return lines
 
     def measure(changed: Experiment) -> Memory:
-        return _memory(changed, survey, _segmenter(changed, survey), limits)
+        return _memory(changed, survey, _segmenter(changed, survey, devices), limits)
 
-    tried = list(try_options(config, limits, jax.device_count(), measure))
+    tried = list(try_options(config, limits, len(devices), measure))
     return lines + [f"            {line}" for line in table(tried, limits)]
 
 
-def _built(config: Experiment) -> tuple[Survey, Segmenter]:
+def _built(config: Experiment, devices: Sequence[Any]) -> tuple[Survey, Segmenter]:
     validate(config)
     survey = experiment.open_survey(config)
     experiment.training_source(config, survey)
-    return survey, _segmenter(config, survey)
+    return survey, _segmenter(config, survey, devices)
 
 
-def _segmenter(config: Experiment, survey: Survey) -> Segmenter:
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+def _segmenter(config: Experiment, survey: Survey, devices: Sequence[Any]) -> Segmenter:
+    mesh = experiment.make_mesh(config, survey, config.data.batch_size, devices)
     return experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
 
 
 def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits | None = None) -> Memory:
     state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
-    step = segmenter.train_step.lower(state, batch).compile().memory_analysis()
-    device = step.argument_size_in_bytes + step.temp_size_in_bytes + step.output_size_in_bytes
     local = segmenter.mesh.local_devices
     parts = [(survey.volume, config.data.labels, [box for boxes in survey.regions.values() for box in boxes])]
     parts += [(member.volume, member.labels, member.regions) for member in survey.others]
@@ -115,7 +131,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
     # One more than are read ahead is on its way to the devices, and one with the step; a mixture is put together.
     held = config.data.prefetch + 2 + (threads if survey.others else 0)
     return Memory(
-        device=device - step.alias_size_in_bytes + on_device * (making + kept),
+        device=_step_bytes(segmenter, state, batch) + on_device * (making + kept),
         devices=len(local) if local[0].platform == "cpu" and not (limits and limits.device) else 0,
         batches=(not on_device) * held * _bytes(batch) * len(local) // segmenter.mesh.size,
         chunks=min(config.data.cache_mebibytes * 2**20, decoded),
@@ -123,6 +139,21 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
         saving=_bytes(state),
         program=resident_bytes(),
     )
+
+
+def _step_bytes(segmenter: Segmenter, state: Any, batch: Batch) -> int:
+    """What the train step holds on a device, by the compiler."""
+    lowered: Any = segmenter.train_step.lower(state, batch)  # pyright: ignore[reportFunctionMemberAccess]
+    try:
+        step = lowered.compile().memory_analysis()
+    except jax.errors.JaxRuntimeError as error:
+        # The compiler for TPUs refuses what does not fit, and tells how much that is: `(18.94G) exceeds available HBM`.
+        needed = re.search(r"\b(\d+\.?\d*)([MGT])\b", str(error)) if "RESOURCE_EXHAUSTED" in str(error) else None
+        if needed is None:
+            raise
+        return int(float(needed[1]) * 2 ** {"M": 20, "G": 30, "T": 40}[needed[2]])
+    held = step.argument_size_in_bytes + step.temp_size_in_bytes + step.output_size_in_bytes
+    return held - step.alias_size_in_bytes
 
 
 def abstract_batch(config: Experiment, survey: Survey) -> Batch:

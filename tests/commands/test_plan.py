@@ -10,12 +10,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from seisjax import experiment
 from seisjax.commands.benchmark.inputs import random_batch
 from seisjax.commands.plan import abstract_batch, plan, plan_memory
 from seisjax.config import Experiment
+from seisjax.hardware import Hardware
 from seisjax.memory import resident_bytes
 from seisjax.volumes.ingest import ingest
 
@@ -77,6 +79,29 @@ def test_a_processors_devices_share_the_hosts_memory(config: Experiment):
     assert abs(steps - 8 * device) <= 8  # each is rounded to a MiB
     assert host > steps
     assert re.search(r"\n  fits        yes: [\d,]+ of [\d,]+ MiB a host to spare\n", text)
+
+
+def test_a_run_is_planned_for_other_devices(config: Experiment):
+    config.model.levels, config.mesh.data = 2, -1
+    text = plan(config, hardware=Hardware(jax.devices()[:4], 2**40))
+    assert "mesh        {'data': 4, 'space': 1} of cpu" in text
+    assert "of 1,048,576 MiB a device to spare" in text
+    assert "of 2,048 MiB a device to spare" in plan(config, 2.0, Hardware(jax.devices()[:4], 2**40))
+
+
+def test_what_a_compiler_refuses_takes_what_it_says(config: Experiment, monkeypatch: pytest.MonkeyPatch):
+    def refuse(self: jax.stages.Lowered) -> None:
+        raise jax.errors.JaxRuntimeError(message)
+
+    monkeypatch.setattr(jax.stages.Lowered, "compile", refuse)
+    message = (
+        "RESOURCE_EXHAUSTED: E1000: CompileTimeHbmOom: Ran out of memory on HBM, the total memory required for HLO "
+        "temporaries (18.94G) exceeds available HBM (15.75G). HLO module: jit_step."
+    )
+    assert plan_memory(config).device == int(18.94 * 2**30)
+    message = "INTERNAL: 18.94G of something else"
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        plan_memory(config)
 
 
 @pytest.mark.slow

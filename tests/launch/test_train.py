@@ -189,6 +189,8 @@ def test_bad_flags_are_one_line(config: Experiment, config_file, launch: Launch,
         "window": ["train", f"--config={file}", "--config.data.windw=(1,2,3)", f"--workdir={tmp_path}/run"],
         "batch_size": ["train", f"--config={file}", "--config.data.batch_size=many", f"--workdir={tmp_path}/run"],
         "--workdir": ["train", f"--config={file}"],
+        "--plan_for: goes with --dry_run": ["train", f"--config={file}", "--plan_for=h100:8"],
+        "unknown 'gpu'": ["train", f"--config={file}", "--plan_for=gpu:8", "--dry_run"],
         "no such file": ["train", "--config=nowhere.py", f"--workdir={tmp_path}/run"],
         "holds no run": ["evaluate", f"--workdir={tmp_path}/none"],
     }
