@@ -4,6 +4,8 @@ import importlib.util
 from types import SimpleNamespace
 
 import grain  # noqa: F401  # its flags, which are defined as it is imported, are to stay
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
@@ -122,6 +124,20 @@ def test_panel_4096_finds_the_largest_side(benchmark_module, tmp_path, monkeypat
 
 @pytest.mark.slow
 @pytest.mark.quick_compiler
+def test_kernels_count_what_a_program_moves(benchmark_module, config):
+    module = benchmark_module("kernels")
+    x, y = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((100, 30), (30, 20)))
+    program = jax.jit(lambda x, y: (jnp.tanh(x) + 1, x @ y)).lower(x, y).compile().as_text()
+    found = {kernel.kind: kernel.bytes for kernel in module.kernels(program)}
+    assert found == {"elementwise": 4 * 2 * 3000, "matrix products": 4 * (3000 + 600 + 2000)}
+
+    config.model.levels = 2
+    found = module.kernels(module.compiled(config, ""))
+    image = 8 * 16 * 36 * 4
+    assert sum(kernel.bytes for kernel in found) > 10 * image * config.model.base_features
+    assert "elementwise" in module.report(found, 3)
+
+
 def test_mesh_rounding_compares_meshes(benchmark_module, monkeypatch):
     module = benchmark_module("mesh_rounding")
     monkeypatch.setattr(module, "MESHES", ((2, 1),))
