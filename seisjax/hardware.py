@@ -1,5 +1,6 @@
 """Accelerators that are not at hand: their compilers run on any machine, and tell what a program would take there."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def find_hardware(text: str) -> Hardware:
     try:
         if kind in _TPUS:
             _check_installed("libtpu", "tpu", kind)
+            os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # none of the machine's chips is touched
             return Hardware(topologies.get_topology_desc(text, "tpu").devices, _TPUS[kind] * 2**30)
         description = _describe(kind)
         memory = re.search(r"\bdevice_memory_size: *(\d+)", description)
