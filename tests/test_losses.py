@@ -13,6 +13,8 @@ from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.losses import DeepSupervision, Loss, class_weights, coarser_labels, make_loss, near_boundary
 
+pytestmark = pytest.mark.quick_compiler
+
 NAMES = ["cross_entropy", "focal", "dice", "generalized_dice", "cross_entropy+dice", "focal+generalized_dice"]
 
 

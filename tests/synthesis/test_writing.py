@@ -14,6 +14,8 @@ from seisjax.synthetic.arrays import receivers
 from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Traces
 from seisjax.volumes import open_volume
 
+pytestmark = pytest.mark.quick_compiler
+
 TINY = replace(
     QUICKSTART,
     num_samples=256,

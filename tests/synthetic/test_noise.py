@@ -11,6 +11,8 @@ from seisjax.errors import UserError
 from seisjax.synthetic import noise
 from seisjax.synthetic.parameters import REALISTIC_NOISE, WHITE_NOISE, Microseismic, Noise, Source
 
+pytestmark = pytest.mark.quick_compiler
+
 INTERVAL = 0.004  # s
 GRID = noise.time_grid(1000, INTERVAL)
 SILENCE = Noise(coloured_level=(0.0, 0.0), swell_level=(0.0, 0.0))
