@@ -11,19 +11,17 @@ and the kernels that move most.
 """
 
 import importlib.metadata
-import math
 import re
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import app, flags
 
-from seisjax import experiment
-from seisjax.commands.plan import abstract_batch
+from seisjax.collectives import arrays_of
+from seisjax.commands.plan import lower_step
 from seisjax.config_flags import define_config
 from seisjax.files import write_json
 from seisjax.hardware import find_hardware
@@ -35,7 +33,6 @@ OUTPUT = flags.DEFINE_string("output", "", "JSON file for the kernels")
 
 # "  ROOT %name = TYPE kind(%operand, ...), attributes"
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%(\S+) = (.*?) ([a-z][a-z0-9-]*)\((.*?)\)(?:, |$)")
-_ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
 _MOVES_NOTHING = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "iota", "partition-id"}
 
 
@@ -51,25 +48,19 @@ class Kernel:
 
 def kernels(program: str) -> list[Kernel]:
     """What a compiled program does, in the order of its text; what is in the body of a loop is the loop's."""
-    types, found = {}, []
-    entry = program[program.index("\nENTRY ") :]
-    for name, result, kind, operands in _INSTRUCTION.findall(entry):
-        types[name] = result
+    sizes, found = {}, []
+    for line in program[program.index("\nENTRY ") :].splitlines():
+        match = _INSTRUCTION.match(line)
+        if match is None:
+            continue
+        name, result, kind, operands = match.groups()
+        sizes[name] = sum(size for _, size in arrays_of(result))
         if kind not in _MOVES_NOTHING and not kind.endswith("-done"):
-            moved = [result, *(types.get(operand, "") for operand in re.findall(r"%([\w.-]+)", operands))]
-            match = re.search(rf'%{re.escape(name)} = .*op_name="([^"]*)"', entry)
-            of = match[1] if match else ""
-            found.append(Kernel(name, _kind(name, kind, of), sum(map(_bytes, moved)), of))
+            moved = sizes[name] + sum(sizes.get(operand, 0) for operand in re.findall(r"%([\w.-]+)", operands))
+            of = re.search(r'op_name="([^"]*)"', line)
+            of = of[1] if of else ""
+            found.append(Kernel(name, _kind(name, kind, of), moved, of))
     return found
-
-
-def _bytes(type_: str) -> int:
-    """Bytes of the arrays of a type."""
-    total = 0
-    for name, sides in _ARRAY.findall(type_):
-        bits = int(re.sub(r"\D", "", name) or 8)
-        total += math.ceil(math.prod(int(side) for side in sides.split(",") if side) * bits / 8)
-    return total
 
 
 def _kind(name: str, kind: str, of: str) -> str:
@@ -96,19 +87,9 @@ def report(found: list[Kernel], most: int) -> str:
     return "\n".join(lines)
 
 
-def compiled(config: Any, plan_for: str) -> str:
-    """The program of the train step, as text."""
-    hardware = find_hardware(plan_for) if plan_for else None
-    survey = experiment.open_survey(config)
-    devices = None if hardware is None else hardware.devices
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size, devices)
-    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
-    step: Any = segmenter.train_step
-    return step.lower(experiment.abstract_state(segmenter), abstract_batch(config, survey)).compile().as_text()
-
-
 def main(_: list[str]) -> None:
-    found = kernels(compiled(CONFIG.value, PLAN_FOR.value))
+    hardware = find_hardware(PLAN_FOR.value) if PLAN_FOR.value else None
+    found = kernels(lower_step(CONFIG.value, hardware).compile().as_text() or "")
     print(report(found, MOST.value))
     if OUTPUT.value:
         versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}

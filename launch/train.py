@@ -23,7 +23,7 @@ from seisjax.commands.plan import plan
 from seisjax.commands.train import train
 from seisjax.config_flags import define_config
 from seisjax.errors import UserError
-from seisjax.hardware import find_hardware
+from seisjax.hardware import EXAMPLES, find_hardware
 
 CONFIG = define_config()
 WORKDIR = flags.DEFINE_string("workdir", None, "folder that the run owns")
@@ -34,8 +34,7 @@ DEVICE = flags.DEFINE_float(
 PLAN_FOR = flags.DEFINE_string(
     "plan_for",
     "",
-    "with --dry_run: devices to compile for in place of this machine's, which need not be there: a kind and how many, "
-    "e.g. h100:8, h100:4x8 (hosts x GPUs) or v5e:2x4 (chips of a TPU slice)",
+    f"with --dry_run: devices to compile for in place of this machine's, which need not be there: {EXAMPLES}",
 )
 STOPPED_STATUS = flags.DEFINE_integer(
     "stopped_status", 0, "exit status where SIGTERM, a preemption notice or train.max_minutes stopped the run"
@@ -47,14 +46,13 @@ def main(argv: Sequence[str]) -> int:
     """Train as the flags say."""
     del argv
     runtime.prepare()
-    if PLAN_FOR.value:
-        if not DRY_RUN.value:
-            raise UserError("--plan_for: goes with --dry_run alone; leave it out to train on what is here")
-        print(plan(CONFIG.value, DEVICE.value, find_hardware(PLAN_FOR.value)))
-        return 0
-    join()
+    if PLAN_FOR.value and not DRY_RUN.value:
+        raise UserError("--plan_for: goes with --dry_run alone; leave it out to train on what is here")
+    hardware = find_hardware(PLAN_FOR.value) if PLAN_FOR.value else None
+    if hardware is None:
+        join()
     if DRY_RUN.value:
-        print(plan(CONFIG.value, DEVICE.value))
+        print(plan(CONFIG.value, DEVICE.value, hardware))
         return 0
     if not WORKDIR.value:
         raise UserError("--workdir: missing; give the folder that the run shall own")

@@ -10,6 +10,7 @@ _KINDS = (
 )
 # "%name = TYPE all-reduce(...), ..."; an asynchronous one has a "-start", which is read, and a "-done", which is not.
 _INSTRUCTION = re.compile(rf"\s*(?:ROOT )?%?\S+ = ([^=]*?)\s({'|'.join(_KINDS)})(-start)?\(")
+_LAYOUT = re.compile(r"\{[^{}]*\}")
 _COMMENT = re.compile(r"/\*.*?\*/")
 _ARRAY = re.compile(r"([a-z]+)(\d*)\w*\[([\d,]*)\]")
 
@@ -47,11 +48,14 @@ def collectives(hlo_text: str) -> list[Collective]:
 
 def _results(text: str, kind: str, *, started: bool) -> list[tuple[tuple[int, ...], int]]:
     """Shape and bytes of each resulting array. What starts an operation names its operands before its results."""
-    text = re.sub(r"\{[^{}]*\}", "", text)  # layouts
-    if started and kind != "all-reduce":
-        text = _elements(text)[1]
+    text = _LAYOUT.sub("", text)
+    return arrays_of(_elements(text)[1] if started and kind != "all-reduce" else text)
+
+
+def arrays_of(type_: str) -> list[tuple[tuple[int, ...], int]]:
+    """Shape and bytes of each array in a type, or a tuple of types, of a program's text: `(f32[8,2]{1,0}, s8[3])`."""
     arrays = []
-    for name, bits, sides in _ARRAY.findall(text):
+    for name, bits, sides in _ARRAY.findall(_LAYOUT.sub("", type_)):
         shape = tuple(int(side) for side in sides.split(",") if side)
         arrays.append((shape, math.ceil(math.prod(shape) * (int(bits or 8) if name != "token" else 0) / 8)))
     return arrays

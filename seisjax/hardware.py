@@ -13,7 +13,7 @@ from jax.experimental import topologies
 
 from seisjax.errors import UserError, nearest
 
-_EXAMPLES = "give a kind and how many, e.g. h100:8, h100:4x8 (hosts x GPUs) or v5e:2x4 (chips of a TPU slice)"
+EXAMPLES = "a kind and how many, e.g. h100:8, h100:4x8 (hosts x GPUs) or v5e:2x4 (chips of a TPU slice)"
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def find_hardware(text: str) -> Hardware:
         return Hardware(found.devices, int(memory[1]))
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"--plan_for={text}: {reason}; {_EXAMPLES}") from error
+        raise UserError(f"--plan_for={text}: {reason}; give {EXAMPLES}") from error
 
 
 def _describe(gpu: str) -> str:
     if gpu in _GPUS:
         return _GPUS[gpu].describe()
     if not gpu.endswith(".txtpb"):
-        raise UserError(f"--plan_for: unknown '{gpu}'{nearest(gpu, [*_GPUS, *_TPUS])}; {_EXAMPLES}")
+        raise UserError(f"--plan_for: unknown '{gpu}'{nearest(gpu, [*_GPUS, *_TPUS])}; give {EXAMPLES}")
     try:
         return Path(gpu).read_text()
     except (OSError, UnicodeDecodeError) as error:

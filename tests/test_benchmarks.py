@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
+from seisjax.commands.plan import lower_step
 from seisjax.geometry import Box
 from seisjax.synthetic.fault_parameters import FaultedVolume, Faults, Layers
 from seisjax.volumes import open_volume
@@ -122,7 +123,6 @@ def test_panel_4096_finds_the_largest_side(benchmark_module, tmp_path, monkeypat
     assert line[10:] == ["1,000", "+11.6", "%", "2.50", "0.7000", "to", "0.6000"]
 
 
-@pytest.mark.slow
 @pytest.mark.quick_compiler
 def test_kernels_count_what_a_program_moves(benchmark_module, config):
     module = benchmark_module("kernels")
@@ -132,12 +132,14 @@ def test_kernels_count_what_a_program_moves(benchmark_module, config):
     assert found == {"elementwise": 4 * 2 * 3000, "matrix products": 4 * (3000 + 600 + 2000)}
 
     config.model.levels = 2
-    found = module.kernels(module.compiled(config, ""))
+    found = module.kernels(lower_step(config).compile().as_text())
     image = 8 * 16 * 36 * 4
     assert sum(kernel.bytes for kernel in found) > 10 * image * config.model.base_features
     assert "elementwise" in module.report(found, 3)
 
 
+@pytest.mark.slow
+@pytest.mark.quick_compiler
 def test_mesh_rounding_compares_meshes(benchmark_module, monkeypatch):
     module = benchmark_module("mesh_rounding")
     monkeypatch.setattr(module, "MESHES", ((2, 1),))

@@ -39,22 +39,23 @@ def test_a_compiler_that_is_not_installed_is_named(text: str, extra: str, monkey
         find_hardware(text)
 
 
-@pytest.mark.skipif(find_spec("jax_plugins") is None, reason="needs the compiler for NVIDIA's GPUs: seisjax[cuda]")
-def test_a_run_is_planned_for_gpus_that_are_not_there(config: Experiment):
-    config.data.batch_size, config.mesh.data, config.model.levels = 8, -1, 2
-    text = plan(config, hardware=find_hardware("h100:2x2"))
-    assert "mesh        {'data': 4, 'space': 1} of NVIDIA H100 80GB HBM3" in text
-    assert "of 81,008 MiB a device to spare" in text
-    with pytest.raises(UserError, match="--plan_for=h100:x: .*; give a kind and how many"):
-        find_hardware("h100:x")
+def _with(module: str, extra: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(find_spec(module) is None, reason=f"needs the compiler of seisjax[{extra}]")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("libtpu") is None, reason="needs the compiler for TPUs: seisjax[tpu]")
-def test_a_run_is_planned_for_tpus_that_are_not_there(config: Experiment):
+@pytest.mark.parametrize(
+    ("text", "kind", "mebibytes", "wrong"),
+    [
+        pytest.param("h100:2x2", "NVIDIA H100 80GB HBM3", "81,008", "h100:x", marks=_with("jax_plugins", "cuda")),
+        pytest.param("v5e:2x2", "TPU v5 lite", "16,384", "v5e:3x3", marks=_with("libtpu", "tpu")),
+    ],
+)
+def test_a_run_is_planned_for_devices_that_are_not_there(
+    config: Experiment, text: str, kind: str, mebibytes: str, wrong: str
+):
     config.data.batch_size, config.mesh.data, config.model.levels = 8, -1, 2
-    text = plan(config, hardware=find_hardware("v5e:2x2"))
-    assert "mesh        {'data': 4, 'space': 1} of TPU v5 lite" in text
-    assert "of 16,384 MiB a device to spare" in text
-    with pytest.raises(UserError, match="--plan_for=v5e:3x3: .*; give a kind and how many"):
-        find_hardware("v5e:3x3")
+    planned = plan(config, hardware=find_hardware(text))
+    assert f"mesh        {{'data': 4, 'space': 1}} of {kind}" in planned
+    assert f"of {mebibytes} MiB a device to spare" in planned
+    with pytest.raises(UserError, match=f"--plan_for={wrong}: .*; give a kind and how many"):
+        find_hardware(wrong)

@@ -84,6 +84,15 @@ def plan_memory(config: Experiment, limits: Limits | None = None, hardware: Hard
     return _memory(config, *_built(config, _devices(hardware)), limits)
 
 
+def lower_step(config: Experiment, hardware: Hardware | None = None) -> jax.stages.Lowered:
+    """The train step of an experiment, to be compiled for these devices, or this machine's.
+
+    Raises UserError for a config that `train` would refuse.
+    """
+    survey, segmenter = _built(config, _devices(hardware))
+    return _lower(config, survey, segmenter)
+
+
 def _memory_lines(
     config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits, devices: Sequence[Any]
 ) -> list[str]:
@@ -131,7 +140,7 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
     # One more than are read ahead is on its way to the devices, and one with the step; a mixture is put together.
     held = config.data.prefetch + 2 + (threads if survey.others else 0)
     return Memory(
-        device=_step_bytes(segmenter, state, batch) + on_device * (making + kept),
+        device=_step_bytes(_lower(config, survey, segmenter)) + on_device * (making + kept),
         devices=len(local) if local[0].platform == "cpu" and not (limits and limits.device) else 0,
         batches=(not on_device) * held * _bytes(batch) * len(local) // segmenter.mesh.size,
         chunks=min(config.data.cache_mebibytes * 2**20, decoded),
@@ -141,11 +150,15 @@ def _memory(config: Experiment, survey: Survey, segmenter: Segmenter, limits: Li
     )
 
 
-def _step_bytes(segmenter: Segmenter, state: Any, batch: Batch) -> int:
-    """What the train step holds on a device, by the compiler."""
-    lowered: Any = segmenter.train_step.lower(state, batch)  # pyright: ignore[reportFunctionMemberAccess]
+def _lower(config: Experiment, survey: Survey, segmenter: Segmenter) -> jax.stages.Lowered:
+    step: Any = segmenter.train_step
+    return step.lower(experiment.abstract_state(segmenter), abstract_batch(config, survey))
+
+
+def _step_bytes(lowered: jax.stages.Lowered) -> int:
+    """What a step holds on a device, by the compiler."""
     try:
-        step = lowered.compile().memory_analysis()
+        step: Any = lowered.compile().memory_analysis()
     except jax.errors.JaxRuntimeError as error:
         # The compiler for TPUs refuses what does not fit, and tells how much that is: `(18.94G) exceeds available HBM`.
         needed = re.search(r"\b(\d+\.?\d*)([MGT])\b", str(error)) if "RESOURCE_EXHAUSTED" in str(error) else None
