@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class WrongDataError(UserError):
+    """What was read cannot be taken as it is: the same command would end so again, from wherever it goes on."""
+
+
 def note(message: str) -> None:
     """Tell what is odd in the user's data and yet settled, in one line: which file, what, and how it was taken.
 

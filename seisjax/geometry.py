@@ -92,6 +92,7 @@ def _number(label: float) -> str:
     return np.format_float_positional(float(label), trim="-")
 
 
+_SLACK = 1e-6  # of a step, by which a label may miss what is written: sums of floats do
 _NUMBER = r"-?(?:\d+\.?\d*|\.\d+)"
 _PART = re.compile(rf"\s*([A-Za-z_]\w*)\s*:\s*({_NUMBER})(?:\s*-\s*({_NUMBER}))?\s*")
 
@@ -116,8 +117,9 @@ def parse_region(text: str, axes: Sequence[Axis]) -> Box:
             raise UserError(f"region '{text}': axis '{name}' stands twice; name each axis once")
         seen.add(name)
         axis, i = axes[names.index(name)], names.index(name)
-        start[i] = int(np.searchsorted(axis.labels, float(first), side="left"))
-        stop[i] = int(np.searchsorted(axis.labels, float(last), side="right"))
+        slack = _SLACK * float(np.diff(axis.labels).min()) if len(axis) > 1 else 0.0
+        start[i] = int(np.searchsorted(axis.labels, float(first) - slack, side="left"))
+        stop[i] = int(np.searchsorted(axis.labels, float(last) + slack, side="right"))
         if start[i] >= stop[i]:
             raise UserError(f"region '{text}': no {name} between {first} and {last}; it has {axis}")
     return Box.between(start, stop)

@@ -105,6 +105,9 @@ def test_region_reads_labels_with_both_ends():
     assert parse_region("crossline:1001-1005", AXES) == Box((0, 1, 0), (24, 2, 40))
     negative = (Axis("x", np.arange(-5, 5)),)
     assert parse_region("x:-3--1", negative) == Box((2,), (3,))
+    summed = (Axis("depth", np.arange(10) * 3.3),)  # 9.899999999999999, 19.799999999999997
+    assert parse_region("depth:9.9-19.8", summed) == Box((3,), (4,))
+    assert parse_region("depth:9.9", summed) == Box((3,), (1,))
 
 
 @pytest.mark.parametrize(

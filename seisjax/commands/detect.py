@@ -99,6 +99,11 @@ def _locator(request: Detection, predictions: Predictions) -> Locator | None:
         return None
     parameters = load_parameters(request.medium, "--medium")
     places = predictions.places
+    if places is None and any(f"receiver_{axis}" in predictions.volume.arrays for axis in "xyz"):
+        raise UserError(
+            f"{request.predictions}: the places of some receivers are not known (receiver_x, receiver_y, receiver_z); "
+            "give them all to launch/ingest.py (--stations), or leave --medium out"
+        )
     if places is None:
         places = receivers(parameters.array).places
         if len(places) != predictions.num_receivers:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seisjax.errors import UserError
-from seisjax.volumes.creating import check_free
+from seisjax.volumes.creating import check_apart, check_free
 from seisjax.volumes.store import local_path
 
 
@@ -62,8 +62,7 @@ def check(request: Extraction) -> None:
             raise UserError(f"--{flag}={path}: is the path of --{files[path]} too; give another")
         files |= {path: flag} if path else {}
     if request.objects:
-        if (local_path(request.objects) or request.objects) == (local_path(request.predictions) or request.predictions):
-            raise UserError(f"--objects={request.objects}: is the prediction itself; choose another place")
+        check_apart(request.objects, [request.predictions], "--objects")
         if local_path(request.objects) or not request.overwrite:  # else it would delete what stands there: not yet
             _check_free(request)
 

@@ -19,7 +19,7 @@ from seisjax.interpretation.polygons import BACKGROUND, Polygon, polygons_of
 from seisjax.interpretation.text import UNITS, read_points
 from seisjax.reporting.progress import Progress
 from seisjax.volumes import Volume, create_volume, open_volume
-from seisjax.volumes.store import local_path
+from seisjax.volumes.store import same_place
 
 FAULT = "fault"
 
@@ -83,9 +83,7 @@ def _check(request: Labelling) -> None:
         raise UserError(f"--label_name={request.label_name}: not a name; use letters, digits and _")
     if request.kind == "areas" and not request.horizons:
         raise UserError("--kind=areas: lie between horizons; give --horizons, from the top down")
-    if request.output and (local_path(request.output) or request.output) == (
-        local_path(request.input) or request.input
-    ):
+    if request.output and same_place(request.output, request.input):
         raise UserError(f"--output={request.output}: is the survey itself; leave --output out to add labels to it")
 
 

@@ -13,6 +13,7 @@ from seisjax.commands.predictor import Prediction, Predictor, open_predictor
 from seisjax.errors import UserError
 from seisjax.geometry import Box, format_region
 from seisjax.inference import Outcome, Task, forecast, predict_volume
+from seisjax.inference.ledger import FOLDER as LEDGER
 from seisjax.inference.products import ARRAYS
 from seisjax.reporting import Progress
 from seisjax.reporting.progress import clock
@@ -22,6 +23,7 @@ from seisjax.volumes.resampling import ResampledVolume
 from seisjax.volumes.segy_export import check_segy, write_segy
 from seisjax.volumes.store import Store
 
+_SEGY = f"{LEDGER}/segy.json"  # which SEG-Y files were written of a finished prediction, with which product
 _TIMED = 3  # batches whose time tells that of all
 
 
@@ -91,9 +93,15 @@ def _open(source: Path, request: Prediction) -> tuple[Predictor, Task]:
 
 
 def _is_made(request: Prediction) -> bool:
-    """Whether SEG-Y was written from a volume that stands already: by another worker, or an earlier start."""
-    finished = Store(request.output).read_json("zarr.json") is not None
-    return finished and not request.overwrite and request.segy is not None and Path(request.segy).exists()
+    """Whether this SEG-Y was written of the volume that stands already: by another worker, or an earlier start."""
+    if request.overwrite or not request.segy or not Path(request.segy).exists():
+        return False
+    return _written_segy(request).get(str(Path(request.segy).absolute())) == request.segy_product
+
+
+def _written_segy(request: Prediction) -> dict[str, str]:
+    """The product in each SEG-Y file that was written of the finished volume."""
+    return Store(request.output).read_json(_SEGY) or {}
 
 
 def _segy_array(predictor: Predictor, product: str, products: Sequence[str]) -> tuple[str, int | None]:
@@ -117,6 +125,8 @@ def _add_segy(volume: Volume, predictor: Predictor, request: Prediction) -> None
         array, index = _segy_array(predictor, request.segy_product, tuple(ARRAYS))
         options = {"template": request.segy_template, "overwrite": request.overwrite}
         write_segy(volume, array, Box.whole(volume.shape), request.segy, index=index, **options)
+        written = {str(Path(request.segy).absolute()): request.segy_product}
+        Store(volume.url).write_json(_SEGY, _written_segy(request) | written)
 
 
 def _seconds_a_batch(predictor: Predictor, task: Task) -> float:

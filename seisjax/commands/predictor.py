@@ -22,6 +22,7 @@ from seisjax.inference.views import crop_radius
 from seisjax.synthesis import open_data
 from seisjax.training import workdir as folder
 from seisjax.volumes import Volume
+from seisjax.volumes.segy_export import SEGY_ATTRIBUTES
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Predictor:
     def attributes(self, request: Prediction) -> dict[str, Any]:
         """What is stored with a prediction: where it comes from, and what the survey knows of its file."""
         known = self.volume.attributes
-        kept = {name: known[name] for name in ("source_file", "source_files", "header_bytes") if name in known}
+        kept = {name: known[name] for name in SEGY_ATTRIBUTES if name in known}
         if self.label_scale:
             kept["label_scale"] = self.label_scale  # what is detected is then a peak, not a stretch
         made = {

@@ -32,6 +32,7 @@ from seisjax.inference.site import Site
 from seisjax.inference.views import Cutting, View, hull
 from seisjax.inference.work import Run, Work, extent_of
 from seisjax.volumes import Volume, open_volume
+from seisjax.volumes.creating import check_apart
 from seisjax.volumes.store import bytes_read
 
 _PLANES = 8  # of which products are made at a time, at most
@@ -169,6 +170,7 @@ def predict_volume(
     cannot be read.
     """
     task.check()
+    check_apart(output, [task.volume.url])
     started, fetched = time.perf_counter(), bytes_read()
     wanted, layout = task.wanted(), task.layout()
     blocks, queue = layout.blocks(), DeviceQueue()

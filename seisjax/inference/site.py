@@ -68,7 +68,7 @@ class Site:
         if alone:
             if not overwrite and self._is_finished(wanted):
                 return False
-            check_free(self.url, overwrite)
+            check_free(self.url, overwrite, FOLDER)
         place = str(self.staging.folder) if self.staging else self.url
         plan = Plan(Store(place), place, wanted, FOLDER)
         try:

@@ -83,8 +83,8 @@ def write_part(
     work = _Work(str(url), wanted, num_processes, process_id, overwrite, progress, say)
     try:
         return work.run(examples, num_examples)
-    except UserError:
-        work.discard()
+    except UserError as error:
+        work.give_up(error)
         raise
     finally:
         work.release()

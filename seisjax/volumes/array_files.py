@@ -25,6 +25,8 @@ _NAMES = {2: ("trace",), 3: ("inline", "crossline"), 4: ("inline", "crossline", 
 class ArrayReader:
     """One array of a file as a survey. `read(box)` gives samples, `beside(name)` a 1-D array or None."""
 
+    array_attributes: Mapping[str, Mapping[str, Any]] = {}
+
     def __init__(
         self,
         name: str,
@@ -241,7 +243,7 @@ def _make_axes(
             continue
         unit = ""
         if name == vertical:
-            labels = np.arange(count) * given if given else labels
+            labels = np.round(np.arange(count) * given, 9) if given else labels
             unit = VERTICAL_UNITS.get(vertical, "") if labels is not None else ""
         made.append(Axis(name, np.arange(count, dtype=np.int32) if labels is None else labels, unit))
     return tuple(made)

@@ -1,14 +1,14 @@
 """The columns of a volume that is made: what is written of each, and how much of it is held at a time."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from seisjax.conventions import AMPLITUDE, IGNORE, SECTIONS_PREFIX, TRACE_MASK
-from seisjax.errors import UserError, nearest
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK
+from seisjax.errors import UserError, WrongDataError, nearest
 from seisjax.geometry import Box, Shape, grow, round_up, tiles
 from seisjax.volumes import metadata as zarr
 from seisjax.volumes.creating import check_compression, check_dtype, check_layout, create_volume
@@ -18,11 +18,13 @@ from seisjax.volumes.readers import Column, SurveyReader, shape_of
 from seisjax.volumes.staging import SharedStaging
 from seisjax.volumes.statistics import Moments
 from seisjax.volumes.volume import Volume
-from seisjax.volumes.volume_reader import VolumeReader
+from seisjax.volumes.volume_reader import LabelsReader, VolumeReader
 
 COLUMN = 2**26  # samples of a shard column that are held at a time
 PIECE = 2**28  # bytes that are asked of a reader at a time
 _BLOCK = 2**20  # samples worked on at a time
+_PLACES = tuple(f"receiver_{axis}" for axis in "xyz")  # kept where they are 0 too: 0 is a place
+_SAYS = "not 0: "  # noted of headers that are not 0 throughout
 _SECTION = (256, 512)  # longest chunk of a copy for sections: across, and down
 
 
@@ -34,6 +36,15 @@ class Labels:
     reader: SurveyReader
     class_names: list[str]
 
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """What is known of them: names of their classes, and what a volume that they come from says."""
+        read = LABELS_PREFIX + self.reader.label if isinstance(self.reader, LabelsReader) else self.array
+        known = dict(self.reader.array_attributes.get(read, {}))
+        if len(known.get("class_colors", ())) != len(self.class_names):
+            known.pop("class_colors", None)
+        return known | ({"class_names": self.class_names} if self.class_names else {})
+
 
 class Survey:
     """Amplitudes and labels on one grid, and how they are laid out."""
@@ -44,6 +55,7 @@ class Survey:
         if reader is None and not labels:
             raise UserError("--input: missing; give the survey file, or --labels alone for a volume of labels")
         base = reader or labels[0].reader
+        self.array_attributes = base.array_attributes
         self.name, self.axes, self.shape = base.name, base.axes, shape_of(base)
         self.attributes = dict(base.attributes)
         self.kind = self.attributes.pop("kind", "survey")
@@ -91,11 +103,11 @@ class Survey:
         volume = create_volume(output, self.axes, dtype=None, **layout, staging=staging, shared=True)
         arrays: list[tuple[str, np.dtype, Any, dict[str, Any]]] = []
         if encoding:
-            arrays.append((AMPLITUDE, encoding.dtype, encoding.missing, encoding.attributes()))
+            attributes = {**self.array_attributes.get(AMPLITUDE, {}), **encoding.attributes()}
+            arrays.append((AMPLITUDE, encoding.dtype, encoding.missing, attributes))
         for one in self.labels:
-            attributes = {"class_names": one.class_names} if one.class_names else {}
             source = {"source_file": one.reader.attributes.get("source_file", one.reader.name)}
-            arrays.append((one.array, np.dtype(np.uint8), IGNORE, source | attributes))
+            arrays.append((one.array, np.dtype(np.uint8), IGNORE, source | dict(one.attributes)))
         for name, dtype, fill, attributes in arrays:
             volume.add_array(name, dtype, fill=fill, attributes=attributes)
             for axis in self.sections:
@@ -109,6 +121,12 @@ class Survey:
                 names = info.dimension_names
                 volume.add_array(info.name, dimension_names=names, values=values, attributes=info.attributes)
         return volume
+
+    def add_header(self, volume: Volume, name: str, dtype: Any) -> None:
+        """Start an array over the traces, or open what another process has started."""
+        if name not in volume.arrays:
+            names, attributes = [axis.name for axis in self.axes][:-1], self.array_attributes.get(name)
+            volume.add_array(name, dtype, dimension_names=names, attributes=attributes)
 
 
 def scan_column(reader: SurveyReader, ledger: Ledger, column: Box) -> tuple[Moments, bool]:
@@ -159,7 +177,7 @@ def _write_amplitude(
         _write(survey, volume, AMPLITUDE, part, stored)
     volume.write(TRACE_MASK, cells, live)
     for name, values in headers.items():
-        _keep(volume, ledger, name, cells, values)
+        _keep(survey, volume, ledger, name, cells, values)
     return live, moments, errors
 
 
@@ -199,7 +217,8 @@ def _write_labels(survey: Survey, volume: Volume, labels: Labels, column: Box, l
                 values = rows[block, part.start[-1] : part.stop[-1]]
                 _check_labels(labels, values, read.live.ravel()[block], piece, block.start, part.start[-1])
                 target[block] = IGNORE
-                np.copyto(target[block], values, where=there[block, None], casting="unsafe")
+                known = there[block, None] if values.dtype.kind != "f" else there[block, None] & ~np.isnan(values)
+                np.copyto(target[block], values, where=known, casting="unsafe")
                 labelled += int(np.count_nonzero(target[block] != IGNORE))
             del read
         _write(survey, volume, labels.array, part, stored)
@@ -209,13 +228,13 @@ def _write_labels(survey: Survey, volume: Volume, labels: Labels, column: Box, l
 def _check_labels(
     labels: Labels, values: np.ndarray, live: np.ndarray, cells: Box, first_row: int, first_sample: int
 ) -> None:
-    """Raise UserError for the first label that is no class."""
-    count = len(labels.class_names)
+    """Raise WrongDataError for the first label that is no class."""
+    count = 0 if "label_scale" in labels.attributes else len(labels.class_names)  # shares of 1, or classes
     if values.dtype == np.uint8 and not count:
         return
     wrong = (values < 0) | (values > IGNORE)
     if values.dtype.kind == "f":
-        wrong |= values != np.floor(values)  # NaN too
+        wrong |= (values != np.floor(values)) & ~np.isnan(values)
     if count:
         wrong |= (values >= count) & (values != IGNORE)
     wrong &= live[:, None]
@@ -226,9 +245,9 @@ def _check_labels(
     labels_there = zip(labels.reader.axes, [*place, first_sample + sample], strict=True)
     where = ", ".join(f"{axis.name} {axis.labels[i]}" for axis, i in labels_there)
     classes = f"0 to {(count or IGNORE) - 1}{' (the classes named)' if count else ''}"
-    raise UserError(
+    raise WrongDataError(
         f"{labels.reader.name}: label {values[row, sample]:g} ({where}) is no class; "
-        f" labels are whole numbers {classes}, or {IGNORE} where unlabelled"
+        f"labels are whole numbers {classes}, or {IGNORE} or NaN where unlabelled"
     )
 
 
@@ -238,15 +257,24 @@ def _write(survey: Survey, volume: Volume, array: str, part: Box, values: np.nda
         volume.write(name, part, values)
 
 
-def _keep(volume: Volume, ledger: Ledger, name: str, cells: Box, values: np.ndarray) -> None:
-    """Write a header's values; its array is made when the first value other than 0 comes."""
-    names = [axis.name for axis in volume.axes]
-    if name in names or (name not in volume.arrays and not np.nan_to_num(values).any()):
+def _keep(survey: Survey, volume: Volume, ledger: Ledger, name: str, cells: Box, values: np.ndarray) -> None:
+    """Write a header's values, and note it, and whether it says anything."""
+    if name in [axis.name for axis in volume.axes]:
         return
-    if name not in volume.arrays:
-        volume.add_array(name, values.dtype, dimension_names=names[:-1])
+    survey.add_header(volume, name, values.dtype)
     ledger.names.add(f"{name}:{values.dtype.name}")
+    if name in _PLACES or np.nan_to_num(values).any():
+        ledger.names.add(f"{_SAYS}{name}")
     volume.write(name, cells, values)
+
+
+def finish_headers(survey: Survey, volume: Volume, noted: Sequence[str]) -> None:
+    """Take over the headers that all processes have noted; those that are 0 throughout are taken out again."""
+    for name, dtype in (text.split(":") for text in noted if not text.startswith(_SAYS)):
+        if f"{_SAYS}{name}" in noted:
+            survey.add_header(volume, name, dtype)
+        else:
+            volume.remove_array(name)
 
 
 def _cells(column: Box) -> Box:

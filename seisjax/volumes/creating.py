@@ -1,6 +1,6 @@
 """Creating volumes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,8 @@ from seisjax.conventions import AMPLITUDE, TRACE_MASK
 from seisjax.errors import UserError
 from seisjax.geometry import Axis
 from seisjax.volumes import metadata as zarr
-from seisjax.volumes.staging import Staging
-from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, storage_errors
+from seisjax.volumes.staging import LEDGER, PLAN, Staging
+from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, same_place, storage_errors
 from seisjax.volumes.volume import Volume
 
 _DTYPES = ("float32", "float16", "int8", "int16", "int32")
@@ -104,8 +104,11 @@ def check_compression(name: str) -> None:
         raise UserError(f"--compression={name}: choose one of {', '.join(zarr.COMPRESSIONS)}")
 
 
-def check_free(url: str, overwrite: bool) -> None:
-    """Let nothing be overwritten but a volume, and only where asked for; one that is not local is deleted now."""
+def check_free(url: str, overwrite: bool, ledger: str = LEDGER) -> None:
+    """Let nothing be overwritten but a volume, and only where asked for; one that is not local is deleted now.
+
+    What is not local grows in place: it may go on where `ledger` holds the plan of one that is not finished.
+    """
     path = local_path(url)
     if path is not None and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
         return
@@ -114,8 +117,11 @@ def check_free(url: str, overwrite: bool) -> None:
     store = Store(url)
     with storage_errors(url, READ_REMEDY):
         document = store.read_json("zarr.json")
-    if document is None and path is None:
-        return
+        if document is None and path is None:
+            begun = store.read_bytes(f"{ledger}/{PLAN}") is not None
+            if not begun and (key := store.first_key()) is not None:
+                raise UserError(f"{url}: holds other things (such as {key}) and no volume; choose another --output")
+            return
     if document is None or zarr.own_attributes(document) is None:
         raise UserError(f"{url}: exists and is not a volume; choose another --output")
     if not overwrite:
@@ -123,6 +129,12 @@ def check_free(url: str, overwrite: bool) -> None:
     if path is None:
         with storage_errors(url, WRITE_REMEDY):
             store.clear()
+
+
+def check_apart(output: str | Path, inputs: Iterable[str | Path | None], flag: str = "--output") -> None:
+    """Raise UserError where the output is one of the stores or files that are read."""
+    if any(one and same_place(output, one) for one in inputs):
+        raise UserError(f"{flag}={output}: is what is read; choose another place")
 
 
 def _narrow(labels: np.ndarray) -> np.ndarray:

@@ -42,8 +42,9 @@ class DasReader(RecordingReader):
         self, paths: Sequence[str], *, stations: str = "", rate: float | None = None, band: Band | None = None
     ):
         pieces, attributes, distance = [], {}, None
+        self._stated: dict[str, np.ndarray] = {}  # distances as each file states them, in its own unit
         for path in paths:
-            found, kept, along = _scan(path)
+            found, kept, along, self._stated[path] = _scan(path)
             if distance is not None and (len(along) != len(distance) or not np.allclose(along, distance, atol=1e-3)):
                 raise UserError(f"{path}: its channels lie elsewhere than those of {paths[0]}; ingest them apart")
             distance, attributes = (along, kept) if distance is None else (distance, attributes)
@@ -62,19 +63,20 @@ class DasReader(RecordingReader):
         """The channels of a file from the first to the last that is wanted."""
         channels = [int(receiver.name) for receiver in receivers]
         first, last = min(channels), max(channels)
-        margin = 0.25 * np.diff(self._distance).min() if len(self._distance) > 1 else 1.0
-        for patch in _patches(source, distance=(self._distance[first] - margin, self._distance[last] + margin)):
+        along = self._stated[source]
+        margin = 0.25 * np.diff(along).min() if len(along) > 1 else 1.0
+        for patch in _patches(source, distance=(along[first] - margin, along[last] + margin)):
             data = np.asarray(patch.transpose("distance", "time").data, np.float32)
             start, interval = _times(source, patch)
             for channel in channels:
                 yield str(channel), start, interval, data[channel - first]
 
 
-def _scan(path: str) -> tuple[list[Piece], dict[str, Any], np.ndarray]:
-    """A file's stretches, attributes and channels' distances in m, without its samples but one channel's and one
-    time's."""
+def _scan(path: str) -> tuple[list[Piece], dict[str, Any], np.ndarray, np.ndarray]:
+    """A file's stretches, attributes and channels' distances, in m and in its own unit, without its samples but one
+    channel's and one time's."""
     summaries = _call(path, lambda dascore: dascore.scan(path))
-    pieces, kept, distance = [], {}, None
+    pieces, kept, distance, stated = [], {}, None, np.zeros(0)
     for summary in summaries:
         if set(summary.dim_tuple) != {"time", "distance"}:
             raise UserError(f"{path}: has the axes {', '.join(summary.dim_tuple)}; a recording has time and distance")
@@ -88,12 +90,12 @@ def _scan(path: str) -> tuple[list[Piece], dict[str, Any], np.ndarray]:
         metres = np.asarray(places.convert_units("m").values if places.units else places.values, np.float64)
         if distance is not None and (len(metres) != len(distance) or not np.allclose(metres, distance, atol=1e-3)):
             raise UserError(f"{path}: holds recordings of different channels; ingest them apart")
-        distance = metres
+        distance, stated = metres, np.asarray(places.values, np.float64)
         known = {name: getattr(summary, name, None) for name in _KEPT}
         kept = {name: _plain(value) for name, value in known.items() if value not in (None, "")}
     if distance is None:
         raise UserError(f"{path}: holds no recording that dascore can read; check the file")
-    return pieces, kept, distance
+    return pieces, kept, distance, stated
 
 
 def _plain(value: Any) -> Any:

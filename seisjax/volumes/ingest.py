@@ -15,10 +15,10 @@ import numpy as np
 from absl import logging
 
 from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX
-from seisjax.errors import UserError
+from seisjax.errors import UserError, WrongDataError
 from seisjax.geometry import Axis, Box
-from seisjax.volumes.columns import Labels, Survey, scan_column, write_column
-from seisjax.volumes.creating import check_free
+from seisjax.volumes.columns import Labels, Survey, finish_headers, scan_column, write_column
+from seisjax.volumes.creating import check_apart, check_free
 from seisjax.volumes.ledger import Ledger, read_counts, write_counts
 from seisjax.volumes.metadata import COMPRESSIONS
 from seisjax.volumes.quantization import NUM_ERRORS, SCALED, Encoding, Errors, choose_scale
@@ -71,18 +71,17 @@ def ingest_part(
     """Make the volume `output` of a survey, or a part of it.
 
     `open_reader` says what is read, and what the options from `format` to `bandpass` mean. `labels` is a survey on the
-    same grid, in any of the formats: whole numbers 0 to 254, or 255 where unlabelled; below len(class_names) where
-    names are given. Without inputs the volume holds labels alone. A volume as input hands on its labels too.
-    Samples are stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the
-    source is not made of whole numbers that fit, found in a first pass over the data, and the error is recorded;
-    float16 must hold every sample. Cells without a trace and dead traces are masked. NaN and Inf stay (as NaN among
-    whole numbers) and are counted. `compression`: see `create_volume`. `sections`: axes for which copies of amplitudes
-    and labels are kept in chunks one sample thick along them.
+    same grid, in any format: whole numbers 0 to 254, below len(class_names) where names are given; 255 or NaN where
+    unlabelled. Without inputs the volume holds labels alone. A volume as input hands on its labels too. Samples are
+    stored as `dtype`. float32 rounds 32-bit integers above 2^24; int8 and int16 get a scale where the source is not
+    made of whole numbers that fit, found in a first pass over the data, and the error is recorded; float16 must hold
+    every sample. Cells without a trace and dead traces are masked. NaN and Inf stay (as NaN among whole numbers) and
+    are counted. `sections`: axes for which copies are kept in chunks one sample thick. `compression`: `create_volume`.
 
     Each of `num_processes` processes, started with the same arguments, makes every num_processes-th shard column; the
     one that finds all made returns the volume, the others None. What is made lies in NAME.partial; the same call goes
-    on with it. `progress` gets the columns done and their number, `say` what else there is to tell. Raises UserError,
-    and leaves nothing that it has begun, for what is wrong with files, grid, labels or storage, or in NAME.partial.
+    on with it, after an error too. `progress` gets the columns done and their number, `say` what else there is to tell.
+    Raises UserError for what is wrong with files, grid, labels or storage, or in NAME.partial.
     """
     if not 0 <= process_id < num_processes:
         raise UserError(f"--process_id={process_id}: must lie from 0 to {num_processes - 1} (--num_processes less one)")
@@ -94,6 +93,7 @@ def ingest_part(
         label_sets = _open_labels(stack, reader, labels, label_name, class_names, options)
         survey = Survey(reader, label_sets, dtype, sections)
         survey.lay_out(chunk, shard, compression)
+        check_apart(output, [*paths, labels])
         check_free(str(local_path(str(output)) or output), overwrite)
         files = {"input": _signature(paths), "labels": _signature([labels]), "stations": _signature([stations])}
         wanted = options | files | {"label_name": label_name, "class_names": list(class_names), "dtype": dtype}
@@ -102,8 +102,8 @@ def ingest_part(
         stack.callback(work.release)
         try:
             return work.run(survey)
-        except UserError:
-            work.discard()
+        except UserError as error:
+            work.give_up(error)
             raise
 
 
@@ -240,21 +240,20 @@ class _Work(SharedWork):
         if encoding and survey.reader:
             statistics.set_moments(records[:, :_NUM_MOMENTS])
             if not statistics.count:
-                raise UserError(f"{survey.name}: holds no finite sample on a live trace; nothing to ingest")
+                raise WrongDataError(f"{survey.name}: holds no finite sample on a live trace; nothing to ingest")
             volume.set_statistics(statistics.result())
             errors = Errors()
             for record in records:
                 errors = errors.merge(Errors.from_array(record[_NUM_MOMENTS : _NUM_MOMENTS + NUM_ERRORS]))
             if encoding.lossy:
                 volume.set_attributes(AMPLITUDE, {"compression": errors.summary()})
-        for name, dtype in (text.split(":") for text in names):
-            if name not in volume.arrays:
-                volume.add_array(name, dtype, dimension_names=[axis.name for axis in volume.axes][:-1])
+        finish_headers(survey, volume, names)
         first = _NUM_MOMENTS + NUM_ERRORS + 1
         volume.attributes.setdefault("num_traces", int(records[:, first - 1].sum()))
         for i, one in enumerate(survey.labels):
             if not records[:, first + i].any() and not isinstance(one.reader, LabelsReader):
-                raise UserError(f"{one.reader.name}: labels no sample (all are {IGNORE}, or on dead traces); check it")
+                nothing = f"labels no sample (all are {IGNORE}, or on dead traces); check it"
+                raise WrongDataError(f"{one.reader.name}: {nothing}")
             for number, column in enumerate(survey.columns):
                 volume.set_chunk_counts(one.array, column, read_counts(self.store, one.array, number))
         volume.finish()

@@ -12,11 +12,9 @@ from typing import Any
 import numpy as np
 
 from seisjax.errors import UserError
-from seisjax.volumes.staging import LEDGER
+from seisjax.volumes.staging import LEDGER, PLAN
 from seisjax.volumes.statistics import StreamingStatistics
 from seisjax.volumes.store import Store
-
-_PLAN = "plan.json"
 
 
 class Plan:
@@ -24,7 +22,7 @@ class Plan:
 
     def __init__(self, store: Store, place: str, wanted: Mapping[str, Any], folder: str = LEDGER):
         """`place` is what messages call the unfinished store; `wanted` maps each option to what the command says."""
-        self._store, self._place, self._key = store, place, f"{folder}/{_PLAN}"
+        self._store, self._place, self._key = store, place, f"{folder}/{PLAN}"
         self._wanted = json.loads(json.dumps(wanted))
         self.teams: list[int] = []  # how many processes worked on it, start by start
 

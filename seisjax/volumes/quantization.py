@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from seisjax.errors import UserError
+from seisjax.errors import WrongDataError
 
 SCALED = ("int8", "int16")
 
@@ -44,7 +44,7 @@ class Encoding:
         return {} if self.scale is None else {"scale_factor": self.scale, "missing_value": self.missing}
 
     def encode(self, values: np.ndarray, name: str) -> np.ndarray:
-        """Samples as they are stored. Raises UserError where a type without a scale does not hold them."""
+        """Samples as they are stored. Raises WrongDataError where a type without a scale does not hold them."""
         if self.scale is not None:
             scaled = np.rint(values.astype(np.float32, copy=False) / np.float32(self.scale))
             gone = ~np.isfinite(scaled)
@@ -55,9 +55,12 @@ class Encoding:
             return values.astype(self.dtype, copy=False)
         with np.errstate(over="ignore", invalid="ignore"):
             stored = values.astype(self.dtype)
-        holds = np.isfinite(stored) == np.isfinite(values) if self.dtype.kind == "f" else stored == values
+        if self.dtype.kind == "f":  # neither too large nor so small that nothing is left of it
+            holds = (np.isfinite(stored) == np.isfinite(values)) & ((stored == 0) == (values == 0))
+        else:
+            holds = stored == values
         if not np.all(holds):
-            raise UserError(
+            raise WrongDataError(
                 f"{name}: sample {values[~holds][0]} does not fit --dtype={self.dtype}; use --dtype=float32 or int16"
             )
         return stored

@@ -1,5 +1,6 @@
 """What every survey format gives to ingest: axes, a type, and the traces above any box of cells."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -47,6 +48,11 @@ class SurveyReader(Protocol):
     @property
     def attributes(self) -> dict[str, Any]:
         """What the volume remembers of its source."""
+        ...
+
+    @property
+    def array_attributes(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the volume's arrays remember, by their names: units, and what an array of another volume knew."""
         ...
 
     def column(self, cells: Box) -> Column:

@@ -3,7 +3,7 @@
 import datetime
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -206,6 +206,7 @@ class RecordingReader:
     """
 
     dtype = np.dtype(np.float32)
+    array_attributes: Mapping[str, Mapping[str, Any]] = {}
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ saying that they cannot decode them, hence the checks here come first and read t
 """
 
 import contextlib
+import math
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ SAMPLES_BYTE, INTERVAL_BYTE = 115, 117  # of a trace header: what the binary hea
 HEADER_FIELDS = {int(byte): name for name, byte in sorted(segyio.tracefield.keys.items(), key=lambda item: item[1])}
 _WIDTHS = dict(zip(HEADER_FIELDS, np.diff([*HEADER_FIELDS, TRACE_HEADER + 1]).tolist(), strict=True))
 
+_LENGTH_UNITS = {1: "m", 2: "ft"}  # by the measurement system of the binary header
+
 _BLOCK = 65536  # trace headers read at a time
 _RUN_BYTES = 1 << 24  # samples read at a time
 _SHORT_TRACE = 4096  # bytes; below, reading whole traces costs no more than reading their headers
@@ -47,9 +50,9 @@ _SHORT_TRACE = 4096  # bytes; below, reading whole traces costs no more than rea
 
 @dataclass(frozen=True)
 class SegyFile:
-    """What the file's size and headers say. `interval` is in ms, or in m for depth; `start` is a byte.
+    """What the file's size and headers say. `interval` is in ms, or in m or ft for depth; `start` is a byte.
 
-    `notes` tell what is odd and yet settled.
+    `length_unit`: "m" or "ft", "" where the binary header does not say. `notes` tell what is odd and yet settled.
     """
 
     path: str
@@ -58,6 +61,7 @@ class SegyFile:
     num_traces: int
     interval: float
     start: int
+    length_unit: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -91,7 +95,7 @@ def check_segy(path: str | Path, interval: float | None = None) -> SegyFile:
     Raises UserError: missing, empty, not SEG-Y, a sample format that is not read, not a whole number of traces,
     a binary header and trace headers that disagree where the file's size does not settle it.
     """
-    path = os.fspath(path).removeprefix("file://")
+    path = os.path.expanduser(os.fspath(path).removeprefix("file://"))
     with remote_bytes(path) if is_remote(path) else _local_bytes(path) as file:
         return _parse(path, file, interval)
 
@@ -130,7 +134,10 @@ def _parse(path: str, file: _Bytes, interval: float | None) -> SegyFile:
     room = file.size - start, FORMATS[sample_format][1].itemsize
     num_samples, notes = _num_samples(path, long or number("H", 3221), 0 if long else of_trace[SAMPLES_BYTE], room)
     microseconds = number("H", 3217), of_trace[INTERVAL_BYTE]
-    if interval is None:
+    exact = number("d", 3273) if revision >= 2 else 0.0
+    if interval is None and exact > 0 and math.isfinite(exact):
+        interval = exact / 1000
+    elif interval is None:
         interval = _interval(path, *microseconds)
     elif not interval > 0:
         raise UserError(f"{path}: a sampling interval of {interval:g}; give one above 0 (--interval)")
@@ -141,7 +148,10 @@ def _parse(path: str, file: _Bytes, interval: float | None) -> SegyFile:
             f"{path}: holds {num_traces} whole traces of {num_samples} samples, not {stated} traces as its binary "
             "header says; truncated, or its header is wrong"
         )
-    return SegyFile(path, sample_format, num_samples, num_traces, interval, start, notes)
+    unit = _LENGTH_UNITS.get(number("h", 3255), "")
+    if unit == "ft":
+        notes += ("its lengths are in feet (binary header, byte 3255)",)
+    return SegyFile(path, sample_format, num_samples, num_traces, interval, start, unit, notes)
 
 
 def _num_samples(path: str, binary: int, trace: int, room: tuple[int, int]) -> tuple[int, tuple[str, ...]]:
@@ -320,6 +330,10 @@ class TraceList:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
         self._stack.close()
 
     @property
@@ -382,10 +396,12 @@ def _common(files: Sequence[SegyFile]) -> np.dtype:
         for what, one, other in (
             ("sampling interval", first.interval, file.interval),
             ("samples a trace", first.num_samples, file.num_samples),
+            ("measurement system", first.length_unit, file.length_unit),
         ):
             if one != other:
                 raise UserError(
-                    f"{file.path}: {what} {other:g} where {first.path} has {one:g}; ingest them as surveys of their own"
+                    f"{file.path}: {what} {_text(other)} where {first.path} has {_text(one)}; "
+                    "ingest them as surveys of their own"
                 )
         wider = np.promote_types(dtype, file.dtype)
         if wider.itemsize > 4:
@@ -395,6 +411,10 @@ def _common(files: Sequence[SegyFile]) -> np.dtype:
             )
         dtype = wider
     return dtype
+
+
+def _text(value: float | str) -> str:
+    return f"'{value}'" if isinstance(value, str) else f"{value:g}"
 
 
 def header_field(headers: np.ndarray, byte: int) -> np.ndarray:

@@ -27,6 +27,9 @@ from seisjax.volumes.segy import (
 from seisjax.volumes.segy_grid import DELAY, DELAY_SCALAR, Grid, build_grid
 from seisjax.volumes.segy_remote import is_remote
 
+# What a volume has to know of its source for its traces to be found in a template.
+SEGY_ATTRIBUTES = ("source_file", "source_files", "header_bytes", "sampling_interval", "interval_overruled")
+
 
 def write_segy(
     volume: Volume,
@@ -54,8 +57,7 @@ def write_segy(
     path, samples = Path(path), _Samples(volume, array_name, index)
     samples.check()
     template = check_segy(volume, box, path, template, overwrite=overwrite)
-    known = volume.attributes
-    with TraceList([template], known["sampling_interval"] if known.get("interval_overruled") else None) as traces:
+    with _open_template(volume, template) as traces:
         vertical = volume.axes[-1].name
         options: dict[str, Any] = {"onto": volume.axes, "interval": traces.interval}  # one that is odd fits no axis
         grid = build_grid(traces, volume.attributes["header_bytes"], vertical, **options)
@@ -95,7 +97,14 @@ def check_segy(
         raise UserError(f"{template}: no such SEG-Y template; name the ingested file's place (--segy_template)")
     if path.exists() and (not overwrite or (not is_remote(template) and path.samefile(template))):
         raise UserError(f"{path}: exists; choose another path for the SEG-Y output")
+    _open_template(volume, template).close()
     return template
+
+
+def _open_template(volume: Volume, template: str) -> TraceList:
+    """The template, with the sampling interval that overruled its headers when the survey was ingested."""
+    known = volume.attributes
+    return TraceList([template], known["sampling_interval"] if known.get("interval_overruled") else None)
 
 
 @dataclass(frozen=True)

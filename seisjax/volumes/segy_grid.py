@@ -318,9 +318,10 @@ def _vertical_axis(traces: TraceList, starts: np.ndarray, vertical: str) -> Axis
             f"{traces.name}: traces of {traces.num_samples} samples start at {starts[0]:g} to {starts[-1]:g} "
             f"{VERTICAL_UNITS[vertical]} (byte 109), which makes an axis of {count} samples; mend the delays"
         )
-    labels = starts[0] + np.arange(count) * interval
+    labels = np.round(starts[0] + np.arange(count) * interval, 9)  # 9.9, as one writes it, not 9.899999999999999
     whole = np.array_equal(labels, np.round(labels))
-    return Axis(vertical, labels.astype(np.int32) if whole else labels, VERTICAL_UNITS[vertical])
+    unit = (traces.files[0].length_unit if vertical == "depth" else "") or VERTICAL_UNITS[vertical]
+    return Axis(vertical, labels.astype(np.int32) if whole else labels, unit)
 
 
 def scaled(values: np.ndarray, scalars: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from seisjax.errors import UserError, note
 from seisjax.geometry import Axis, Box
+from seisjax.volumes.metadata import unit_attributes
 from seisjax.volumes.readers import Column
 from seisjax.volumes.segy import TraceList
 from seisjax.volumes.segy_grid import (
@@ -106,8 +107,18 @@ class SegySurvey:
 
     @property
     def dtype(self) -> np.dtype:
-        """Holds every sample of every file; float32 for the mean of duplicates."""
-        return np.dtype("f4") if self._duplicates == "mean" and self.grid.num_shared else self._traces.dtype
+        """Holds every sample of every file; float32 for the mean of duplicates, and where cells have no sample before
+        or after their trace's own."""
+        averaged = self._duplicates == "mean" and self.grid.num_shared
+        padded = len(self.axes[-1]) > self._traces.num_samples
+        return np.dtype("f4") if averaged or padded else self._traces.dtype
+
+    @property
+    def array_attributes(self) -> dict[str, dict[str, Any]]:
+        """The unit of the coordinates, where the files tell."""
+        unit = self._traces.files[0].length_unit
+        lengths = (*COORDINATES, *GATHER_COORDINATES, "offset")
+        return dict.fromkeys(lengths, unit_attributes(unit)) if unit else {}
 
     @property
     def attributes(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from seisjax.errors import UserError
 
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # e.g. Lustre, unless it is mounted with -o flock
+PLAN = "plan.json"
 LEDGER = ".ledger"  # what processes that share a store tell one another, and whoever goes on after them
 
 
@@ -86,6 +87,8 @@ class SharedStaging(Staging):
 
     def _open(self) -> None:
         self.mine, self._locks = False, []
+        if self.folder.exists() and any(self.folder.iterdir()) and not (self.folder / LEDGER).exists():
+            raise UserError(f"{self.folder}: exists and is no unfinished volume; move it away, or choose another place")
         while True:
             (self.folder / LEDGER).mkdir(parents=True, exist_ok=True)
             try:
@@ -172,7 +175,10 @@ class SharedStaging(Staging):
     def discard(self) -> None:
         """Remove the folder where it is this process's work and nobody else uses it."""
         if self.mine and self._locks and _locked(self._locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            away = self.folder.with_name(f"{self.folder.name}.discarded-{os.getpid()}")
+            with contextlib.suppress(OSError):  # in one step: nobody finds half of it
+                self.folder.rename(away)
+            shutil.rmtree(away, ignore_errors=True)
         self.release()
         self._remove_parents()
 

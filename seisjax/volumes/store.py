@@ -52,6 +52,15 @@ def local_path(url: str) -> Path | None:
     return None if "://" in url else Path(url).expanduser().absolute()
 
 
+def same_place(url: str | Path, other: str | Path) -> bool:
+    """Whether two URLs name one store, as far as their text and the links of this machine tell."""
+    places = [str(one).partition("#")[0] for one in (url, other)]
+    paths = [local_path(place) for place in places]
+    if None in paths:
+        return places[0].rstrip("/") == places[1].rstrip("/")
+    return paths[0].resolve() == paths[1].resolve()  # pyright: ignore[reportOptionalMemberAccess]
+
+
 def default_json(value: Any) -> Any:
     """What `json` does not know: numpy scalars and arrays, paths."""
     return value.tolist() if isinstance(value, np.generic | np.ndarray) else os.fspath(value)
@@ -165,6 +174,10 @@ class Store:
     def delete(self, key: str) -> None:
         """Delete what is under `key`, if anything is."""
         self._kvstore().write(key, None).result()
+
+    def first_key(self) -> str | None:
+        """The first of all keys; None where there is nothing."""
+        return min((key.decode() for key in self._kvstore().list().result()), default=None)
 
     def keys(self, folder: str) -> list[str]:
         """What lies under `folder/`, without that."""

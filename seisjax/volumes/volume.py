@@ -442,6 +442,15 @@ class Volume:
         if values is not None:
             self.write(name, Box.whole(shape), values)
 
+    def remove_array(self, name: str) -> None:
+        """Take an array of an unfinished volume away again, and what was written of it."""
+        self._check_writable()
+        with storage_errors(f"{self.url}/{name}", WRITE_REMEDY):
+            self._store.delete_array(name)
+        for known in (self.arrays, self._documents, self._handles, self._counters):
+            known.pop(name, None)
+        self._added.discard(name)
+
     def write(self, name: str, box: Box, values: Any) -> None:
         """Write whole shards of an array (clipped where the array ends); labels are counted on the way.
 
@@ -525,6 +534,7 @@ class Volume:
             for name in self.arrays:
                 for twin in self._copies(name):
                     self.arrays[twin].attributes.update(self.arrays[name].attributes)
+            self._take_over()
             self._link_coordinates()
             self._write_documents()
         self._counters, self._added = {}, set()
@@ -567,6 +577,15 @@ class Volume:
             over = [c.name for c in present if set(c.dimension_names) <= set(info.dimension_names) and c is not info]
             if over and info.name not in zarr.COORDINATES and len(info.dimension_names) > 1:
                 info.attributes["coordinates"] = " ".join(over)
+
+    def _take_over(self) -> None:
+        """Know the arrays that others have added since this finished volume was opened: its document names them too."""
+        standing = self._store.read_json("zarr.json") if self._finished else None
+        if standing and standing != self._finished:
+            for name, array in standing["consolidated_metadata"]["metadata"].items():
+                if name not in self._documents:
+                    self._remember(name, array)
+            self._finished = standing
 
     def _write_documents(self) -> None:
         stored = self._finished["consolidated_metadata"]["metadata"] if self._finished else {}

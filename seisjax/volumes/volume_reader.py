@@ -13,6 +13,7 @@ from seisjax.volumes.readers import Column
 from seisjax.volumes.volume import Volume
 
 _LAYOUT = ("axes", "chunk", "shard", "compression")  # what the new volume says of itself
+_KEPT = ("unitsV1", "units", "long_name", "standard_name", "class_colors", "label_scale", "interpretation")
 _SMALL = 2**24  # samples of an array that is carried over whole
 
 
@@ -28,6 +29,12 @@ class _Reader:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    @property
+    def array_attributes(self) -> dict[str, dict[str, Any]]:
+        """What each array knows that does not depend on how its numbers are stored."""
+        arrays = self.volume.arrays.values()
+        return {info.name: {key: info.attributes[key] for key in _KEPT if key in info.attributes} for info in arrays}
 
     def _traces(self, cells: Box) -> Box:
         """All samples above `cells`."""

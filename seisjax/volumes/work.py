@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from seisjax.errors import UserError
+from seisjax.errors import UserError, WrongDataError
 from seisjax.volumes.ledger import Ledger, Plan
 from seisjax.volumes.staging import LEDGER, SharedStaging
 from seisjax.volumes.store import WRITE_REMEDY, Store, local_path, storage_errors
@@ -33,11 +33,11 @@ class SharedWork:
         self.output, self.process, self.num_processes = str(path or output), process_id, num_processes
         self.progress, self.say = progress or (lambda *_: None), say
         self.staging = SharedStaging(path, replace=overwrite) if path else None
-        place = str(self.staging.folder) if self.staging else output
-        self.store = Store(place)
+        self.place = str(self.staging.folder) if self.staging else output  # where the volume grows
+        self.store = Store(self.place)
         self.mine = False  # begun by this process
-        plan = Plan(self.store, place, {f"--{flag}": value for flag, value in wanted.items()})
-        with storage_errors(place, WRITE_REMEDY):
+        plan = Plan(self.store, self.place, {f"--{flag}": value for flag, value in wanted.items()})
+        with storage_errors(self.place, WRITE_REMEDY):
             try:
                 self._begin(plan, overwrite)
             except UserError:
@@ -75,12 +75,23 @@ class SharedWork:
         if self.staging:
             self.staging.release()
 
-    def discard(self) -> None:
-        """Remove what was made, where it is this process's work from the start and nobody else uses it."""
-        if self.staging:
+    def give_up(self, error: UserError) -> None:
+        """After an error: what is done stays for another start, and where nothing is, or none can help, nothing stays.
+
+        Nor is anything removed that is not this process's work from the start, or that others use.
+        """
+        if not isinstance(error, WrongDataError) and self._any_done():
+            self.say(f"{self.place}: keeps what is done; give the same command again to go on")
+        elif self.staging:
             self.staging.discard()
         elif self.mine and self.num_processes == 1:
             self.store.clear()
+
+    def _any_done(self) -> bool:
+        try:
+            return any(key.endswith(".npz") for key in self.store.keys(LEDGER))
+        except (ValueError, RuntimeError):  # the storage that fails is the error itself
+            return True
 
     def note(self, ledger: Ledger, number: int, record: np.ndarray) -> None:
         """Write down that a unit of the work is done."""

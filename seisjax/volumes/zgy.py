@@ -5,7 +5,7 @@ import gc
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +21,8 @@ class ZgyReader:
 
     Raises UserError where pyzgy is missing or the file is not whole.
     """
+
+    array_attributes: Mapping[str, Mapping[str, Any]] = {}
 
     def __init__(self, path: str, vertical: str = ""):
         """`vertical`: what the last axis is where the file does not say."""

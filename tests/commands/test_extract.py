@@ -177,7 +177,7 @@ def test_panels_and_classes_alone(tmp_path):
         ({"objects": "o.zarr", "class_name": "salty"}, r"--class=salty: there is no such class \(did you mean 'salt'"),
         ({"objects": "o.zarr", "class_name": "3"}, "--class=3: there is no such class"),
         ({"objects": "o.zarr", "class_name": "salt", "threshold": 1.5}, "--threshold=1.5: is a probability"),
-        ({"objects": "p.zarr", "class_name": "salt", "overwrite": True}, "is the prediction itself"),
+        ({"objects": "p.zarr", "class_name": "salt", "overwrite": True}, "is what is read"),
         ({"objects": "there.zarr", "class_name": "salt"}, "exists; choose another --objects or give"),
         ({"table": "there.csv", "class_name": "salt"}, "there.csv: exists; give --overwrite"),
         ({"table": "t.csv", "class_name": "salt", "horizons": "t.csv", "below": "salt"}, "is the path of --table"),
@@ -191,7 +191,7 @@ def test_panels_and_classes_alone(tmp_path):
 )
 def test_bad_input_is_one_line_and_writes_nothing(predicted, layers, tmp_path, options, message):
     (tmp_path / "p.zarr").symlink_to(predicted)
-    (tmp_path / "there.zarr").symlink_to(predicted)
+    (tmp_path / "there.zarr").symlink_to(layers)
     (tmp_path / "there.csv").touch()
     before = sorted(tmp_path.iterdir())
     options = {"predictions": str(tmp_path / "p.zarr")} | options

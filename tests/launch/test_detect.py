@@ -1,6 +1,7 @@
 """launch/detect.py: from predicted panels to a catalogue and its scores."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,16 @@ def test_the_array_of_the_medium_serves_where_places_are_not_stored(tmp_path):
         "def get_config():\n    return replace(QUICKSTART, array=ReceiverArray(lines=4, stations=8))\n"
     )
     assert "located" in detect(Detection(str(predicted), tmp_path / "events.csv", medium=f"{tmp_path}/array.py"))
+
+
+def test_places_of_some_receivers_alone_are_not_mixed_with_those_of_the_medium(tmp_path):
+    predicted, _, _ = write_panels(tmp_path)
+    shutil.rmtree(predicted / "receiver_z")
+    document = json.loads((predicted / "zarr.json").read_text())
+    del document["consolidated_metadata"]["metadata"]["receiver_z"]
+    (predicted / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="the places of some receivers are not known"):
+        detect(Detection(str(predicted), tmp_path / "events.csv", medium="quickstart"))
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ def test_all_products_in_two_goes(launch, trained: Path, segy: Path, survey: Pat
     assert again.returncode == 0, again.stderr
     assert "nothing was left to do" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in [*output.rglob("*"), written]} == times
+    (tmp_path / "others.txt").write_text("x")
+    other = launch(*command, f"--segy={tmp_path / 'others.txt'}")
+    assert other.returncode == 1
+    assert "others.txt: exists; choose another path" in other.stderr
+    assert (tmp_path / "others.txt").read_text() == "x"
 
 
 @pytest.mark.slow

@@ -43,6 +43,15 @@ def test_channels_are_receivers_whatever_the_stored_order(tmp_path: Path, dims: 
     assert volume.attributes["data_type"] == "strain_rate"
 
 
+def test_distances_in_feet_become_metres(tmp_path: Path):
+    values = np.random.default_rng(0).normal(size=(60, 7)).astype(np.float32)
+    (patch,) = dascore.read(save(tmp_path / "m.h5", values))
+    patch.set_units(distance="ft").io.write(str(tmp_path / "ft.h5"), "dasdae")
+    volume = ingest(tmp_path / "ft.h5", tmp_path / "v.zarr", chunk=(2, 60), shard=(2, 60))
+    np.testing.assert_allclose(volume.read("distance", Box.whole((7,))), 0.3048 * (100 + 10 * np.arange(7)))
+    np.testing.assert_array_equal(volume.read_amplitude(Box.whole((7, 60))), values.T)
+
+
 def test_files_follow_one_another_with_gaps(tmp_path: Path):
     values = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     save(tmp_path / "b.h5", values[70:], seconds=0.14)

@@ -19,6 +19,8 @@ from seisjax.geometry import Box
 from seisjax.volumes import Volume, open_volume
 from seisjax.volumes.ingest import ingest
 from seisjax.volumes.segy import SegyReader
+from seisjax.volumes.segy_survey import SegySurvey
+from seisjax.volumes.store import Store
 
 SMALL: dict[str, Any] = {"chunk": (4, 4, 8), "shard": (8, 8, 16)}  # several shard columns in small surveys
 
@@ -140,6 +142,66 @@ def test_float16_must_hold_every_sample(tmp_path: Path, write_survey: Callable[.
     with pytest.raises(UserError, match="does not fit --dtype=float16"):
         ingest(path, tmp_path / "a.zarr", dtype="float16")
     assert list(tmp_path.iterdir()) == [path]
+    path = write_survey(path, np.full((3, 4), 1e-9), headers)
+    with pytest.raises(UserError, match="sample .*e-.* does not fit --dtype=float16"):
+        ingest(path, tmp_path / "a.zarr", dtype="float16")
+
+
+@pytest.mark.parametrize("url", ["memory://bucket-of-others/surveys", "folder"])
+def test_a_place_that_holds_other_things_is_left_alone(survey: Path, tmp_path: Path, url: str):
+    if url == "folder":
+        url, place = str(tmp_path / "a.zarr"), Store(str(tmp_path / "a.zarr.partial"))
+    else:
+        place = Store(url)
+    place.write_bytes("wells/a.las", b"depth")
+    with pytest.raises(UserError, match="(holds other things .such as wells/a.las|exists and is no unfinished volume)"):
+        ingest(survey, url, **SMALL)
+    assert place.read_bytes("wells/a.las") == b"depth"
+
+
+@pytest.mark.parametrize("url", ["memory://in-and-out", "in-and-out.zarr"])
+def test_a_survey_is_not_replaced_by_itself(survey: Path, tmp_path: Path, url: str):
+    url = url if "://" in url else str(tmp_path / url)
+    before = ingest(survey, url, **SMALL).statistics
+    with pytest.raises(UserError, match="is what is read; choose another place"):
+        ingest(url, f"{url}/", dtype="int16", overwrite=True)
+    assert open_volume(url).statistics == before
+
+
+def test_after_a_failed_read_the_same_call_goes_on(survey: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole, asked, said = SegySurvey.column, [], []
+
+    def fail_once(self: SegySurvey, cells: Box):
+        asked.append(cells)
+        if len(asked) == 3:
+            raise UserError("survey.segy: cannot be read (Input/output error); check the file")
+        return whole(self, cells)
+
+    monkeypatch.setattr(SegySurvey, "column", fail_once)
+    with pytest.raises(UserError, match="Input/output error"):
+        ingest(survey, tmp_path / "a.zarr", **SMALL, say=said.append)
+    assert said == [f"{tmp_path / 'a.zarr.partial'}: keeps what is done; give the same command again to go on"]
+    volume = ingest(survey, tmp_path / "a.zarr", **SMALL)
+    assert len(asked) == len(set(asked)) + 1  # the one that failed is read again, and no other
+    assert_equals_segyio(volume, survey, LINES)
+
+
+@pytest.mark.parametrize("sample_format", [2, 3])
+def test_whole_numbers_are_missing_where_a_trace_has_not_begun(tmp_path: Path, write_survey, sample_format: int):
+    lines = {189: np.array([1, 1, 2, 2]), 193: np.array([1, 2, 1, 2])}
+    late = np.array([0, 8, 0, 8])  # ms: two samples
+    for name, value in (("amplitude", 100), ("labels", 1)):
+        write_survey(tmp_path / name, np.full((4, 5), value), lines | {109: late}, sample_format=sample_format)
+    volume = ingest(tmp_path / "amplitude", tmp_path / "a.zarr", labels=tmp_path / "labels", dtype="int16")
+    assert volume.statistics is not None
+    assert (volume.statistics.mean, volume.statistics.count, volume.statistics.non_finite) == (100, 20, 8)
+    found = volume.read_amplitude(Box.whole(volume.shape))
+    expected = np.full((2, 2, 7), 100.0)
+    expected[:, 0, 5:] = expected[:, 1, :2] = np.nan
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        volume.read("labels_facies", Box.whole(volume.shape)), np.where(np.isnan(expected), IGNORE, 1)
+    )
 
 
 # Labels.
@@ -182,13 +244,20 @@ def test_traces_without_labels_or_samples_are_ignored(tmp_path: Path, write_surv
     )
 
 
+def test_labels_that_are_nan_are_unlabelled(survey: Path, tmp_path: Path, write_survey: Callable[..., Path]):
+    path, _ = label_file(survey, write_survey, lambda values: values.__setitem__((100, 20), np.nan))
+    volume = ingest(survey, tmp_path / "a.zarr", labels=path, **SMALL)
+    labels = volume.read("labels_facies", Box.whole(volume.shape))
+    assert np.count_nonzero(labels == IGNORE) == 1
+    assert labels.reshape(-1, labels.shape[-1])[100, 20] == IGNORE
+
+
 @pytest.mark.parametrize(
     ("value", "classes", "what"),
     [
         (-1, [], "label -1 .*0 to 254"),
         (256, [], "label 256 .*0 to 254"),
         (1.5, [], "label 1.5 "),
-        (np.nan, [], "label nan "),
         (2, ["sand", "shale"], r"label 2 .*0 to 1 \(the classes named\)"),
     ],
 )

@@ -228,6 +228,21 @@ def test_a_volume_is_made_anew_with_all_it_holds(stored: Path, tmp_path: Path, v
     np.testing.assert_array_equal(again.read_amplitude(whole), compact.read_amplitude(whole))
 
 
+def test_what_arrays_say_of_themselves_is_handed_on(stored: Path, tmp_path: Path):
+    volume = open_volume(str(stored))
+    soft = {"class_names": ["noise", "onset"], "label_scale": 254, "interpretation": {"kind": "bands"}}
+    volume.set_attributes("cdp_x", {"unitsV1": {"length": "ft"}})
+    volume.add_array("labels_onset", np.uint8, attributes=soft)
+    volume.write("labels_onset", Box.whole(SHAPE), np.full(SHAPE, 133))
+    volume.finish()
+    made = ingest(stored, tmp_path / "a.zarr", dtype="int16")
+    assert made.arrays["cdp_x"].attributes["unitsV1"] == {"length": "ft"}
+    assert {key: made.arrays["labels_onset"].attributes[key] for key in soft} == soft
+    assert "label_scale" not in made.arrays["labels_facies"].attributes
+    live = made.read("trace_mask", Box.whole(SHAPE[:-1]))
+    assert (made.read("labels_onset", Box.whole(SHAPE))[live] == 133).all()
+
+
 @pytest.mark.parametrize("kind", ["npy", "npz", "h5", "zarr"])
 def test_labels_in_any_format(stored: Path, tmp_path: Path, values: np.ndarray, kind: str):
     labels = np.random.default_rng(2).integers(0, 3, SHAPE)

@@ -1,5 +1,6 @@
 """What is refused before a SEG-Y file is read, and reading it."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def test_a_broken_last_trace_is_truncation(survey: Path, cut: int):
 def test_headers_without_traces_are_truncation(survey: Path):
     survey.write_bytes(survey.read_bytes()[:3600])
     assert "0 whole traces" in refused(survey)
+
+
+def test_revision_2_states_the_interval_and_the_unit_of_lengths_exactly(survey: Path):
+    data = bytearray(survey.read_bytes())
+    data[3254:3256], data[3272:3280] = (2).to_bytes(2, "big"), struct.pack(">d", 4166.667)
+    survey.write_bytes(data)
+    assert check_segy(survey).interval == 4.0  # revision 1 knows no such number
+    data[3500] = 2
+    survey.write_bytes(data)
+    found = check_segy(survey)
+    assert found.interval == 4.166667
+    assert found.length_unit == "ft"
+    assert any("feet (binary header, byte 3255)" in line for line in found.notes)
 
 
 def test_revision_2_states_the_number_of_traces(survey: Path):

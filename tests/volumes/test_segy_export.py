@@ -13,7 +13,7 @@ from seisjax.errors import UserError
 from seisjax.geometry import Box, parse_region
 from seisjax.volumes import Volume
 from seisjax.volumes.ingest import ingest
-from seisjax.volumes.segy_export import ibm_float, write_segy
+from seisjax.volumes.segy_export import check_segy, ibm_float, write_segy
 
 SMALL: dict[str, Any] = {"chunk": (4, 4, 8), "shard": (8, 8, 16)}
 FORMAT_CODE = slice(3224, 3226)
@@ -39,6 +39,18 @@ def headers(path: Path, num_samples: int, itemsize: int) -> tuple[bytes, np.ndar
 def test_gives_an_ingested_file_back(volume: Volume, survey: Path, tmp_path: Path):
     write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
     assert (tmp_path / "out.segy").read_bytes() == survey.read_bytes()
+
+
+def test_an_interval_that_overruled_the_headers_does_so_in_the_template(survey: Path, tmp_path: Path):
+    data = bytearray(survey.read_bytes())
+    data[3600 + 116 : 3600 + 118] = (2000).to_bytes(2, "big")  # of trace 1, where the binary header says 4000
+    survey.write_bytes(data)
+    volume = ingest(survey, tmp_path / "a.zarr", interval=4.0, **SMALL)
+    write_segy(volume, "amplitude", Box.whole(volume.shape), tmp_path / "out.segy")
+    assert (tmp_path / "out.segy").read_bytes() == survey.read_bytes()
+    del volume.attributes["interval_overruled"]  # seen before anything is computed for it
+    with pytest.raises(UserError, match="its headers disagree"):
+        check_segy(volume, Box.whole(volume.shape), tmp_path / "new.segy")
 
 
 @pytest.mark.parametrize(("template_format", "written"), [(1, 1), (2, 2), (3, 3), (5, 5), (8, 5)])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from seisjax.errors import UserError
 from seisjax.volumes.staging import LEDGER, SharedStaging
 
 
@@ -25,6 +26,14 @@ def test_who_comes_first_is_alone_until_it_shares(tmp_path: Path):
     assert not (tmp_path / "a.zarr" / LEDGER).exists()
     first.release()
     second.release()
+
+
+def test_what_somebody_else_keeps_under_the_name_is_not_touched(tmp_path: Path):
+    (tmp_path / "a.zarr.partial").mkdir()
+    (tmp_path / "a.zarr.partial" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="a.zarr.partial: exists and is no unfinished volume; move it away"):
+        SharedStaging(tmp_path / "a.zarr", replace=True)
+    assert [path.name for path in (tmp_path / "a.zarr.partial").iterdir()] == ["notes.txt"]
 
 
 def test_a_file_system_without_locks_is_told_and_one_process_goes_on(

@@ -154,6 +154,16 @@ def test_describe_names_axes_arrays_and_classes(survey: Volume) -> None:
         assert expected in text
 
 
+def test_two_who_add_to_a_volume_at_once_keep_both_arrays(tmp_path: Path) -> None:
+    create_volume(tmp_path / "a", AXES).finish()
+    both = {name: open_volume(str(tmp_path / "a")) for name in ("one", "two")}
+    for name, volume in both.items():
+        volume.add_array(f"labels_{name}", values=np.ones(volume.shape, np.uint8))
+    for volume in both.values():
+        volume.finish()
+    assert open_volume(str(tmp_path / "a")).label_names() == ["one", "two"]
+
+
 def test_the_fingerprint_is_that_of_the_data(tmp_path: Path) -> None:
     first, second = make(tmp_path / "a"), make(tmp_path / "b")
     assert first.fingerprint == second.fingerprint == open_volume(tmp_path / "a").fingerprint

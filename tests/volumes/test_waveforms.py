@@ -55,6 +55,20 @@ def test_channels_are_sorted_station_by_station_and_keep_their_values(tmp_path: 
     assert "receiver_shift" not in volume.arrays
 
 
+def test_places_and_shifts_of_zero_are_numbers_among_others(tmp_path: Path):
+    """Each shard column is written by itself; in the first ones all elevations and shifts are 0."""
+    late = [0.0] * 16 + [0.003] * 8
+    path = save(tmp_path / "a.mseed", *((f"XX.S{i:02d}..HHZ", late[i], 100, np.ones(40)) for i in range(24)))
+    table = tmp_path / "stations.csv"
+    for deepest in (0, 50):
+        depths = [0] * 16 + [deepest] * 8
+        table.write_text("name,x,y,z\n" + "".join(f"S{i:02d},{100 * i},0,{depths[i]}\n" for i in range(24)))
+        output = tmp_path / f"{deepest}.zarr"
+        volume = ingest(path, output, stations=str(table), chunk=(8, 40), shard=(8, 40))
+        np.testing.assert_array_equal(volume.read("receiver_z", Box.whole((24,))), depths)
+        np.testing.assert_allclose(volume.read("receiver_shift", Box.whole((24,))) != 0, np.array(late) != 0)
+
+
 def test_files_follow_one_another_and_gaps_are_masked(tmp_path: Path):
     """A gap, an overlap of two files, a channel that starts late; the folder is the input."""
     long = np.arange(100, dtype=np.float32) + 1
