@@ -5,7 +5,6 @@ from pathlib import Path
 
 from seisjax.errors import UserError
 from seisjax.volumes.creating import check_apart, check_free
-from seisjax.volumes.store import local_path
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,11 @@ def check(request: Extraction) -> None:
         files |= {path: flag} if path else {}
     if request.objects:
         check_apart(request.objects, [request.predictions], "--objects")
-        if local_path(request.objects) or not request.overwrite:  # else it would delete what stands there: not yet
-            _check_free(request)
+        _check_free(request)
 
 
 def _check_free(request: Extraction) -> None:
     try:
-        check_free(request.objects, request.overwrite)
+        check_free(request.objects, request.overwrite, only="objects")
     except UserError as error:
         raise UserError(str(error).replace("--output", "--objects")) from error

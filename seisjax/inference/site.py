@@ -13,6 +13,7 @@ from seisjax.volumes.ledger import Plan
 from seisjax.volumes.staging import SharedStaging
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, storage_errors
 
+_MARK = "predicted_from"  # what every prediction says
 _LOOK = 0.2  # s between two looks at whether the worker that finishes has done so
 
 
@@ -68,7 +69,9 @@ class Site:
         if alone:
             if not overwrite and self._is_finished(wanted):
                 return False
-            check_free(self.url, overwrite, FOLDER)
+            stands = check_free(self.url, overwrite, FOLDER, _MARK)
+            if stands and not self.staging:
+                self.store.clear()
         place = str(self.staging.folder) if self.staging else self.url
         plan = Plan(Store(place), place, wanted, FOLDER)
         try:

@@ -57,6 +57,9 @@ class Survey:
         base = reader or labels[0].reader
         self.array_attributes = base.array_attributes
         self.name, self.axes, self.shape = base.name, base.axes, shape_of(base)
+        if 0 in self.shape:
+            sides = " x ".join(f"{len(axis)} {axis.name}" for axis in self.axes)
+            raise UserError(f"{self.name}: holds no sample ({sides}); give a file with one along each axis")
         self.attributes = dict(base.attributes)
         self.kind = self.attributes.pop("kind", "survey")
         self.wanted = np.dtype(dtype)

@@ -50,8 +50,11 @@ def create_volume(
     check_layout(axes, chunk, shard)
     check_compression(compression)
     if not shared:
-        check_free(url, overwrite)
+        stands = check_free(url, overwrite)
         staging = Staging(path, replace=overwrite) if path else None
+        if stands and not staging:
+            with storage_errors(url, WRITE_REMEDY):
+                Store(url).clear()
     shape = tuple(len(axis) for axis in axes)
     default_chunk, default_shard = zarr.default_layout(shape, kind)
     chunk, shard = zarr.clip_layout(shape, chunk or default_chunk, shard or default_shard)
@@ -104,14 +107,15 @@ def check_compression(name: str) -> None:
         raise UserError(f"--compression={name}: choose one of {', '.join(zarr.COMPRESSIONS)}")
 
 
-def check_free(url: str, overwrite: bool, ledger: str = LEDGER) -> None:
-    """Let nothing be overwritten but a volume, and only where asked for; one that is not local is deleted now.
+def check_free(url: str, overwrite: bool, ledger: str = LEDGER, only: str = "") -> bool:
+    """Let nothing be overwritten but a volume, and only where asked for; returns whether one stands there.
 
     What is not local grows in place: it may go on where `ledger` holds the plan of one that is not finished.
+    `only`: volumes alone that have this attribute, which says what they were made from.
     """
     path = local_path(url)
     if path is not None and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
-        return
+        return False
     if path is not None and not path.is_dir():
         raise UserError(f"{url}: exists and is a file; choose another --output")
     store = Store(url)
@@ -121,14 +125,15 @@ def check_free(url: str, overwrite: bool, ledger: str = LEDGER) -> None:
             begun = store.read_bytes(f"{ledger}/{PLAN}") is not None
             if not begun and (key := store.first_key()) is not None:
                 raise UserError(f"{url}: holds other things (such as {key}) and no volume; choose another --output")
-            return
-    if document is None or zarr.own_attributes(document) is None:
+            return False
+    own = zarr.own_attributes(document) if document else None
+    if own is None:
         raise UserError(f"{url}: exists and is not a volume; choose another --output")
+    if only and only not in own:
+        raise UserError(f"{url}: exists and is another kind of volume ({own.get('kind')}); choose another --output")
     if not overwrite:
         raise UserError(f"{url}: exists; choose another --output or give --overwrite")
-    if path is None:
-        with storage_errors(url, WRITE_REMEDY):
-            store.clear()
+    return True
 
 
 def check_apart(output: str | Path, inputs: Iterable[str | Path | None], flag: str = "--output") -> None:

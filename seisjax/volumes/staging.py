@@ -24,6 +24,7 @@ class Staging:
     """
 
     def __init__(self, target: Path, *, replace: bool):
+        target = target.resolve() if target.is_symlink() else target  # the store is replaced, not the link to it
         self.target = target
         self.replace = replace
         self.folder = target.with_name(f"{target.name}.{self._suffix()}")

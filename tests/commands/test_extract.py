@@ -178,7 +178,7 @@ def test_panels_and_classes_alone(tmp_path):
         ({"objects": "o.zarr", "class_name": "3"}, "--class=3: there is no such class"),
         ({"objects": "o.zarr", "class_name": "salt", "threshold": 1.5}, "--threshold=1.5: is a probability"),
         ({"objects": "p.zarr", "class_name": "salt", "overwrite": True}, "is what is read"),
-        ({"objects": "there.zarr", "class_name": "salt"}, "exists; choose another --objects or give"),
+        ({"objects": "there.zarr", "class_name": "salt", "overwrite": True}, r"is another kind of volume \(survey\)"),
         ({"table": "there.csv", "class_name": "salt"}, "there.csv: exists; give --overwrite"),
         ({"table": "t.csv", "class_name": "salt", "horizons": "t.csv", "below": "salt"}, "is the path of --table"),
         ({"horizons": "h.csv"}, "give one of --between"),

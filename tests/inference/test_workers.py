@@ -15,7 +15,7 @@ from seisjax.errors import UserError
 from seisjax.geometry import Box, format_region
 from seisjax.inference import site
 from seisjax.inference.views import hull
-from seisjax.volumes import open_volume
+from seisjax.volumes import create_volume, open_volume
 
 BLOCKS = {"block_bytes": 300 * 130}
 
@@ -81,6 +81,19 @@ def test_a_worker_that_is_overtaken_leaves(volume, alone, predict, forward, tmp_
     assert gate.calls <= 8  # what it had read ahead
     assert files(output) == files(alone)
     assert [path.name for path in tmp_path.iterdir()] == ["prediction"]
+
+
+@pytest.mark.parametrize("url", ["memory://a-survey", "a-survey"])
+def test_only_predictions_are_replaced_by_one(volume, predict, tmp_path, url):
+    url = url if "://" in url else str(tmp_path / url)
+    create_volume(url, volume.axes).finish()
+    with pytest.raises(UserError, match=r"exists and is another kind of volume \(survey\)"):
+        predict(volume, output=url, overwrite=True, **BLOCKS)
+    assert "amplitude" in open_volume(url).arrays
+    with pytest.raises(UserError, match="is what is read"):
+        predict(volume, output=volume.url, overwrite=True, **BLOCKS)
+    first = predict(volume, output=f"{url}-new", **BLOCKS)
+    assert predict(volume, output=f"{url}-new", overwrite=True, **BLOCKS).done == first.done
 
 
 def test_a_worker_that_comes_after_the_end_returns_at_once(volume, alone, predict):

@@ -136,6 +136,13 @@ def test_options_that_fit_no_array_are_one_line(tmp_path: Path, values: np.ndarr
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_empty_array_is_one_line(tmp_path: Path):
+    np.save(tmp_path / "a.npy", np.ones((0, 3, 4), np.float32))
+    with pytest.raises(UserError, match=r"a.npy: holds no sample \(0 inline x 3 crossline x 4 time\)"):
+        ingest(tmp_path / "a.npy", tmp_path / "a.zarr")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
 def test_a_single_trace_is_no_survey(tmp_path: Path, values: np.ndarray):
     np.save(tmp_path / "a.npy", values[0, 0])
     with pytest.raises(UserError, match=r"a.npy: has the shape \(12,\); a survey has two axes or more"):

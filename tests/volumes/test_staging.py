@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seisjax.errors import UserError
-from seisjax.volumes.staging import LEDGER, SharedStaging
+from seisjax.volumes.staging import LEDGER, SharedStaging, Staging
 
 
 def test_who_comes_first_is_alone_until_it_shares(tmp_path: Path):
@@ -34,6 +34,18 @@ def test_what_somebody_else_keeps_under_the_name_is_not_touched(tmp_path: Path):
     with pytest.raises(UserError, match="a.zarr.partial: exists and is no unfinished volume; move it away"):
         SharedStaging(tmp_path / "a.zarr", replace=True)
     assert [path.name for path in (tmp_path / "a.zarr.partial").iterdir()] == ["notes.txt"]
+
+
+def test_what_a_link_points_to_is_replaced_and_the_link_stays(tmp_path: Path):
+    (tmp_path / "disk" / "a.zarr").mkdir(parents=True)
+    (tmp_path / "disk" / "a.zarr" / "old").touch()
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "disk" / "a.zarr")
+    staging = Staging(tmp_path / "link.zarr", replace=True)
+    (staging.folder / "new").touch()
+    staging.commit()
+    assert [path.name for path in (tmp_path / "link.zarr").iterdir()] == ["new"]
+    assert (tmp_path / "link.zarr").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["a.zarr"]
 
 
 def test_a_file_system_without_locks_is_told_and_one_process_goes_on(
