@@ -205,13 +205,14 @@ class Fit(NamedTuple):
 def refine(picks: Picks, start: Fit, locator: Locator, step: np.ndarray, tolerance: float) -> Fit:
     """The place, scale and origin time near `start` that leave the least sum of truncated residuals, coarse to fine.
 
-    P (and unnamed) picks within 3 tolerances of the start count, and named S picks. Origin time, and the scale of S
-    travel times within its doubt, are medians, so that picks that are far off change neither.
+    P (and unnamed) picks within 3 tolerances of the start count, and named S picks that come within as much of their
+    doubtful time. Origin time, and the scale of S travel times within its doubt, are medians, so that picks that are
+    far off change neither.
     """
     expected = start.origin + start.scale * locator.times(start.place[None])[0].astype(np.float64)
     near = (picks.phase != S) & (np.abs(picks.time - expected[picks.receiver]) <= 3 * tolerance)
     p = _thinned(picks.where(near))
-    s = _thinned(picks.where(picks.phase == S)) if locator.ground.s else Picks.none()
+    s = _thinned(_s_near(picks, start, locator, 3 * tolerance))
     moves = np.stack(np.meshgrid(*([[-1.0, 0.0, 1.0]] * 4), indexing="ij"), axis=-1).reshape(-1, 4)
     low, high = np.append(locator.low, 1 - locator.p_doubt), np.append(locator.high, 1 + locator.p_doubt)
     size = np.append(step, locator.p_doubt / 4)
@@ -228,6 +229,15 @@ def refine(picks: Picks, start: Fit, locator: Locator, step: np.ndarray, toleran
             if (size <= finest).all():
                 break
     return Fit(best[:3], float(best[3]), origin)
+
+
+def _s_near(picks: Picks, start: Fit, locator: Locator, slack: float) -> Picks:
+    """Named S picks that may be of the event at `start`: those of others in the record would take the median away."""
+    if not locator.ground.s:
+        return Picks.none()
+    travel = locator.times(start.place[None], "S")[0].astype(np.float64)[picks.receiver]
+    off = np.abs(picks.time - start.origin - travel)
+    return picks.where((picks.phase == S) & (off <= locator.s_doubt * travel + slack))
 
 
 def _misfit(tried: np.ndarray, p: Picks, s: Picks, locator: Locator, tolerance: float) -> tuple[np.ndarray, np.ndarray]:

@@ -51,6 +51,15 @@ def test_s_belongs_to_the_event_of_its_p(make, places, locator, named):
     assert event.num_receivers == 120
 
 
+def test_s_of_other_events_moves_no_place(make, places, locator):
+    other = SOURCE + [-500.0, 700.0, 100.0]
+    parts = [make.event_picks(places, *event, s=True, named=True) for event in ((SOURCE, 2.0), (other, 22.0))]
+    alone = [associate(join_picks(part), 120, 40.0, locator=locator)[0] for part in parts]
+    together = associate(join_picks(pick for part in parts for pick in part), 120, 40.0, locator=locator)
+    places_of = [np.array([event[2:5] for event in events]) for events in (together, alone)]
+    np.testing.assert_allclose(*places_of, atol=20.0)
+
+
 @pytest.mark.parametrize("slowness", [(0.0, 0.0), (1 / 1490.0, 0.0), (2e-4, -5e-4)])
 def test_a_plane_wave_is_no_event(make, places, locator, slowness):
     picks = make.picks_at(3.0 + (places[:, :2] - places[:, :2].mean(axis=0)) @ np.array(slowness))
