@@ -80,5 +80,10 @@ def scores(confusion: np.ndarray) -> dict[str, Any]:
     return result | {"confusion_matrix": confusion.tolist()}
 
 
+def score_text(score: float | None, digits: int = 3) -> str:
+    """A score for people; "-" for what is undefined."""
+    return "-" if score is None else f"{score:.{digits}f}"
+
+
 def _ratio(numerator: np.integer, denominator: np.integer) -> float | None:
     return float(numerator / denominator) if denominator else None

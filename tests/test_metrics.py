@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P  # noqa: N817
 
 from seisjax.conventions import IGNORE
-from seisjax.metrics import as_classes, confusion_matrix, predict_classes, probabilities, scores
+from seisjax.metrics import as_classes, confusion_matrix, predict_classes, probabilities, score_text, scores
 
 confusion = jax.jit(confusion_matrix, static_argnums=2)
 
@@ -77,6 +77,12 @@ def test_absent_classes_are_null_and_left_out_of_means():
     assert result["f1_per_class"] == pytest.approx([10 / 13, 0, 0, None])
     assert result["mean_iou"] == pytest.approx(5 / 24)
     assert result["mean_precision"] == pytest.approx(5 / 14)
+
+
+def test_a_score_is_written_as_short_as_asked_and_what_is_undefined_as_a_dash():
+    assert [score_text(0.12345), score_text(0.12345, 4), score_text(None), score_text(0.0)] == [
+        *("0.123", "0.1235", "-", "0.000")
+    ]
 
 
 def test_no_sample_gives_no_score():

@@ -14,6 +14,7 @@ from seisjax.detection.matching import TOLERANCE, EventScores, Truth
 from seisjax.detection.scan import Found, Picking, Predictions, scan_panels, scan_recording, stretch_samples
 from seisjax.errors import UserError
 from seisjax.files import write_json
+from seisjax.metrics import score_text
 from seisjax.reporting.progress import Progress
 from seisjax.synthesis import has_events, load_parameters, open_data, panel_events
 from seisjax.synthetic.arrays import receivers
@@ -169,16 +170,12 @@ def truth_of(table: dict[str, np.ndarray], panel: int) -> Truth:
 
 def score_lines(scores: dict[str, Any]) -> str:
     """Event scores for people."""
-
-    def text(value: float | None, digits: int = 3) -> str:
-        return "-" if value is None else f"{value:.{digits}f}"
-
     counts = scores["events"]
     lines = [
         f"events: {counts['num_matched']} of {counts['num_events']} found, {counts['num_detections']} detections; "
-        f"precision {text(scores['event_precision'])}, recall {text(scores['event_recall'])}, "
-        f"F1 {text(scores['event_f1'])}, {text(scores['false_alarms_per_hour'], 2)} false alarms an hour, "
-        f"first arrivals within {text(scores['onset_error_s'], 4)} s (median)"
+        f"precision {score_text(scores['event_precision'])}, recall {score_text(scores['event_recall'])}, "
+        f"F1 {score_text(scores['event_f1'])}, {score_text(scores['false_alarms_per_hour'], 2)} false alarms an hour, "
+        f"first arrivals within {score_text(scores['onset_error_s'], 4)} s (median)"
     ]
     if counts["epicentre_error_m"] is not None:
         lines.append(
@@ -187,11 +184,11 @@ def score_lines(scores: dict[str, Any]) -> str:
         )
     if counts.get("pick_error_s") is not None:
         lines.append(
-            f"picks: precision {text(counts['pick_precision'])}, recall {text(counts['pick_recall'])}, "
-            f"within {text(counts['pick_error_s'], 4)} s (median)"
+            f"picks: precision {score_text(counts['pick_precision'])}, recall {score_text(counts['pick_recall'])}, "
+            f"within {score_text(counts['pick_error_s'], 4)} s (median)"
         )
     for bin_ in counts.get("recall_by_snr", ()):
         low, high = bin_["snr"]
         if bin_["num_events"]:
-            lines.append(f"  SNR {low:g}-{high:g}: recall {text(bin_['recall'])} of {bin_['num_events']} events")
+            lines.append(f"  SNR {low:g}-{high:g}: recall {score_text(bin_['recall'])} of {bin_['num_events']} events")
     return "\n".join(lines)

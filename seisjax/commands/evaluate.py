@@ -13,6 +13,7 @@ from seisjax.commands.load import load
 from seisjax.commands.scoring import check_split, draw_panels, rounded, run_evaluation
 from seisjax.errors import UserError
 from seisjax.files import write_json
+from seisjax.metrics import score_text
 from seisjax.reporting.distances import draw_by_distance
 from seisjax.training import workdir as folder
 from seisjax.watchdog import Watchdog
@@ -72,19 +73,11 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
 
 
 def _score_table(result: dict[str, Any]) -> str:
-    rows = [("", "mean IoU", "accuracy", "mean F1", "boundary error (samples)", "IoU per class")]
+    rows = [["", "mean IoU", "accuracy", "mean F1", "boundary error (samples)", "IoU per class"]]
     for name, scores in {"network": result, **result.get("baselines", {})}.items():
         error = scores.get("boundary_error", {}).get("mean")
-        rows.append(
-            (
-                name,
-                f"{scores['mean_iou']:.4f}",
-                f"{scores['accuracy']:.4f}",
-                f"{scores['mean_f1']:.4f}",
-                "-" if error is None else f"{error:.2f}",
-                rounded(scores["iou_per_class"]),
-            )
-        )
+        means = [score_text(scores[key], 4) for key in ("mean_iou", "accuracy", "mean_f1")]
+        rows.append([name, *means, score_text(error, 2), rounded(scores["iou_per_class"])])
     return _aligned(rows)
 
 
@@ -98,7 +91,7 @@ def _by_distance(result: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 def _distance_table(by_distance: dict[str, list[dict[str, Any]]]) -> str:
     edges = [f"<= {bin['to']:g}" for bin in by_distance["network"]]
     rows = [("mean IoU by lines to the nearest label", *edges)]
-    rows += [(name, *(f"{bin['mean_iou']:.4f}" for bin in bins)) for name, bins in by_distance.items()]
+    rows += [(name, *(score_text(bin["mean_iou"], 4) for bin in bins)) for name, bins in by_distance.items()]
     return _aligned(rows)
 
 

@@ -169,4 +169,4 @@ def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, rows: dict[str
 
 def rounded(values: list[float | None]) -> str:
     """Scores as one line of text; "-" for what is undefined."""
-    return " ".join("-" if value is None else f"{value:.3f}" for value in values)
+    return " ".join(map(metrics.score_text, values))

@@ -285,10 +285,9 @@ class _Run:
             return None
         names = ("loss", "accuracy", "mean_iou", "iou_per_class", "mean_f1", "num_windows")
         self.writer.scalars(step, "validation", **{name: result[name] for name in names})
-        self.progress.print(
-            f"step {step}: validation loss {result['loss']:.4f}, mean IoU {result['mean_iou']:.3f}, "
-            f"IoU per class {rounded(result['iou_per_class'])}"
-        )
+        loss, iou = metrics.score_text(result["loss"], 4), metrics.score_text(result["mean_iou"])
+        classes = rounded(result["iou_per_class"])
+        self.progress.print(f"step {step}: validation loss {loss}, mean IoU {iou}, IoU per class {classes}")
         if self.main and self.config.train.figures:
             self._draw(step, rows)
         return Validation(result["loss"])
