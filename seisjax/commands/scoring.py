@@ -157,7 +157,8 @@ def _first_rows(mesh: Mesh) -> Callable[[dict[str, jax.Array]], dict[str, jax.Ar
 
 def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, rows: dict[str, np.ndarray], title: str) -> None:
     """Draw rows of a batch as `run_evaluation` gives them: input, label and predicted classes."""
-    images = segmenter.network.inputs(jax.numpy.asarray(rows["image"]))
+    images = np.asarray(segmenter.network.inputs(jax.numpy.asarray(rows["image"])))
+    images = np.where(np.isfinite(rows["image"]), images, np.nan)  # the network sees 0 where there are no data
     figures.panels(
         path,
         *cropped(survey, images, metrics.as_classes(rows["labels"], survey.label_scale), rows["classes"]),

@@ -1,19 +1,25 @@
 """What of a split is drawn beside its scores."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
 
 from seisjax import experiment
-from seisjax.commands.scoring import run_evaluation
+from seisjax.commands.scoring import draw_panels, run_evaluation
 from seisjax.config import Experiment
+from seisjax.reporting.figures import NO_DATA
 
 pytestmark = pytest.mark.quick_compiler
 
 
 @pytest.fixture
 def config(config: Experiment) -> Experiment:
-    """Two windows to test on, half of each outside the split; batches of eight."""
-    config.data.test, config.model.levels = "inline:110-111,crossline:332-339", 2
+    """Two windows to test on; batches of eight."""
+    config.data.test, config.data.window = "inline:110-111,crossline:332-339", (1, 8, 36)
+    config.model.levels = 2
     return config
 
 
@@ -29,3 +35,13 @@ def test_what_fills_up_a_batch_is_not_drawn(config: Experiment):
     _, _, rows = evaluated(config)
     assert {name: len(values) for name, values in rows.items()} == {"image": 2, "labels": 2, "classes": 2}
     assert (rows["labels"] != 255).any(axis=(1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_panels_show_where_there_are_no_data(config: Experiment, tmp_path: Path, dead: bool):
+    survey, segmenter, rows = evaluated(config)
+    rows["image"] = rows["image"].copy()
+    rows["image"][0, :, 3:5] *= np.nan if dead else 1.0
+    draw_panels(tmp_path / "panels.png", survey, segmenter, rows, "Test")
+    drawn = np.abs(imread(tmp_path / "panels.png")[..., :3] - to_rgb(NO_DATA)).max(axis=-1) < 0.01
+    assert drawn.any() == dead
