@@ -32,7 +32,7 @@ MIN_RECEIVERS = flags.DEFINE_float(
 )
 MEDIUM = flags.DEFINE_string("medium", "", "the generator's preset or FILE.py: speeds and depths to locate with")
 ASSOCIATE = flags.DEFINE_float("tolerance", 0.1, "s that onsets may lie off the moveout: speeds are not exactly known")
-WINDOW = flags.DEFINE_float("window", 1.0, "without places: s in which an event reaches all receivers")
+WINDOW = flags.DEFINE_float("window", 1.0, "without places: s from an event's first onset to its last")
 MOVEOUT = flags.DEFINE_float("moveout", 0.0, "without places: s between onsets of neighbours, at most (0: any)")
 STRETCH = flags.DEFINE_float("stretch", 600.0, "s of a recording that are worked on at a time, which bounds memory")
 TRUTH = flags.DEFINE_string("truth", "", "volume with a table of events: scores are printed and written beside")

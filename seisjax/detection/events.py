@@ -26,7 +26,7 @@ class Association:
     min_receivers: float = 0.1  # receivers with a pick: a share of the live ones, or from 1 on their number
     fewest: int = 4  # but never fewer: so many arrival times are needed for a place and an origin time
     tolerance: float = 0.1  # s that an onset may lie off the moveout: speeds, statics and picks are not exact
-    window: float = 1.0  # s in which an event reaches all receivers; of use where their places are not known
+    window: float = 1.0  # s from an event's first onset to its last; of use where receivers' places are not known
     moveout: float = 0.0  # s between onsets of neighbours on the receiver axis, at most; likewise; 0: do not look
     max_events: int = 1000  # of one panel or stretch
 
@@ -336,9 +336,9 @@ class _Coincidence:
         # A stray pick may come before: the event begins where onsets crowd.
         crowd = np.searchsorted(inside.time, inside.time + window / 10, "right") - np.arange(inside.number)
         begin = inside.time[np.argmax(crowd >= max(2, inside.number // 20))]
-        inside = inside.where(inside.time >= begin)
+        inside = usable.where((time >= begin) & (time <= begin + window))
         first = inside.where(np.unique(inside.receiver, return_index=True)[1])
-        taken = (picks.time >= min(begin, time[start])) & (picks.time <= begin + 2 * window)
+        taken = (picks.time >= min(begin, time[start])) & (picks.time <= begin + window)
         if first.number < needed:
             return None, taken
         event = Event(

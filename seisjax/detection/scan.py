@@ -200,5 +200,6 @@ def stretch_samples(predictions: Predictions, association: Association, locator:
 
 
 def event_span(locator: Locator | None, association: Association) -> float:
-    """How long the onsets of one event may take to reach all receivers, s."""
+    """How long a seam must wait for an event's onsets, s: without places also for those of its successor, which may be
+    the denser one."""
     return locator.span if locator else 2 * association.window

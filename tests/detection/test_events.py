@@ -92,6 +92,19 @@ def test_without_places_events_are_told_apart_by_time(make):
     assert np.isnan([events[0].x, events[0].origin_time]).all()
 
 
+@pytest.mark.parametrize(("number", "earlier"), [(40, 40), (40, 25), (25, 40)])
+def test_without_places_an_event_holds_the_picks_of_its_window_and_no_more(make, number, earlier):
+    rng = np.random.default_rng(2)
+    first, second = (np.sort(start + 0.2 * rng.random(n)) for start, n in ((2.0, earlier), (3.1, number)))
+    events = associate(join_picks([make.picks_at(first), make.picks_at(second)]), 40, 10.0, Association(window=1.0))
+    assert [event.first_arrival for event in events] == pytest.approx([2.0, 3.1], abs=0.05)
+    assert [event.num_receivers for event in events] == [earlier, number]
+    assert (
+        len(associate(join_picks([make.picks_at(first), make.picks_at(second)]), 40, 10.0, Association(window=1.4)))
+        == 1
+    )
+
+
 def test_neighbours_must_agree_where_the_moveout_is_bounded(make):
     line = make.picks_at(2.0 + 0.02 * np.arange(40))
     scattered = make.picks_at(np.random.default_rng(2).permutation(line.time))
