@@ -19,6 +19,8 @@ from seisjax.synthetic.parameters import Noise
 from seisjax.synthetic.phasors import phasor
 from seisjax.synthetic.source import PADDING, fast_length
 
+_FAINTEST = 1e-6  # of what a band's spectrum may have for its best frequency: fainter ones are 0 when squared
+
 
 class Grid(NamedTuple):
     """The time axis of a panel and of its transform."""
@@ -272,13 +274,14 @@ def _add_waves(delay: jax.Array, spectra: jax.Array, rate: jax.Array | np.ndarra
 def _band(band: Range, grid: Grid) -> tuple[int, np.ndarray, jax.Array]:
     """First number, frequencies and log-normal shape of a spectrum whose standard deviations end at `band`."""
     f = grid.frequency[1:-1]
-    inside = np.flatnonzero((f >= band[0] / 2) & (f <= band[1] * 2))
-    if len(inside) == 0:
-        step = 1 / (grid.length * grid.interval)
-        raise UserError(f"noise: no multiple of {step:g} Hz lies in {band} Hz; make panels longer or the band higher")
-    f = f[inside]
     shape = np.exp(-0.5 * (np.log(f / np.sqrt(band[0] * band[1])) / np.log(band[1] / band[0]) * 2) ** 2)
-    return int(inside[0]) + 1, f, jnp.asarray(shape, jnp.float32)
+    inside = np.flatnonzero((f >= band[0] / 2) & (f <= band[1] * 2))
+    if shape[inside].max(initial=0.0) < _FAINTEST:
+        step = 1 / (grid.length * grid.interval)
+        raise UserError(
+            f"noise: no multiple of {step:g} Hz lies in {band} Hz; make panels longer, or the band wider or higher"
+        )
+    return int(inside[0]) + 1, f[inside], jnp.asarray(shape[inside], jnp.float32)
 
 
 def _unit(spectrum: jax.Array, grid: Grid) -> jax.Array:

@@ -276,6 +276,9 @@ def _check_noise(noise: Noise, nyquist: float) -> None:
         holds = level[1] == 0 or highest < nyquist
         require(holds, f"noise.{name}", value, f"reaches Nyquist ({nyquist:g} Hz); lower it or sampling_interval")
         require(value[0] > 0, f"noise.{name}", value, "must be positive")
+    for name, level in (("swell_band", noise.swell_level), ("water_band", noise.water_level)):
+        low, high = getattr(noise, name)
+        require(level[1] == 0 or low < high, f"noise.{name}", (low, high), "has no width; raise its upper end")
     speeds = ("swell_speed", "water_speed", "platform_speed", "interference_speed")
     for name in (*speeds, "interference_distance", "burst_duration"):
         require(getattr(noise, name)[0] > 0, f"noise.{name}", getattr(noise, name), "must be positive")

@@ -258,6 +258,8 @@ def test_what_is_off_is_not_computed():
         ({"platform_level": UNIT, "platform_harmonics": 40}, "noise.platform_tone"),
         ({"burst_level": UNIT, "burst_frequency": (100.0, 130.0)}, "noise.burst_frequency"),
         ({"swell_band": (0.0, 2.0)}, "noise.swell_band"),
+        ({"swell_band": (3.0, 3.0)}, "noise.swell_band=.*no width"),
+        ({"water_level": UNIT, "water_band": (9.0, 9.0)}, "noise.water_band=.*no width"),
         ({"swell_speed": (0.0, 2.0)}, "noise.swell_speed"),
         ({"spike_rate": -0.1}, "noise.spike_rate"),
         ({"recording_use": "copy"}, "noise.recording_use"),
@@ -268,6 +270,15 @@ def test_bad_noise_is_named(change, field):
         Microseismic(noise=Noise(**change), sampling_interval=INTERVAL, source=Source(frequency=(12.0, 20.0)))
 
 
-def test_a_band_below_the_panels_frequencies_is_refused():
+@pytest.mark.parametrize("band", [(0.01, 0.02), (3.01, 3.011)])
+def test_a_band_that_holds_none_of_the_panels_frequencies_is_refused(band):
     with pytest.raises(UserError, match="make panels longer"):
-        noise.swell(jax.random.key(0), Noise(swell_band=(0.01, 0.02)), PLANE, GRID)
+        noise.swell(jax.random.key(0), Noise(swell_band=band), PLANE, GRID)
+
+
+def test_a_band_of_one_frequency_is_noise_of_it_alone():
+    frequency = GRID.frequency[40]
+    first, spectrum = noise.swell(jax.random.key(0), Noise(swell_band=(frequency, 1.0001 * frequency)), PLANE, GRID)
+    power = np.abs(spectrum) ** 2
+    assert first + power.sum(axis=0).argmax() == 40
+    np.testing.assert_allclose(power[:, 40 - first].sum() / power.sum(), 1.0, rtol=1e-6)
