@@ -218,7 +218,10 @@ def _lowest(inverse: np.ndarray, curve: np.ndarray) -> float:
 
 
 def found_temperature(workdir: Path, steps: Sequence[int]) -> float | None:
-    """The temperature that launch/evaluate.py has fitted for these checkpoints of a run, in any order, or None."""
+    """The temperature that launch/evaluate.py has fitted for these checkpoints of a run, in any order, or None.
+
+    Raises UserError where the file is broken.
+    """
     temperature, fitted = _fitted(workdir)
     return temperature if sorted(fitted) == sorted(steps) else None
 
@@ -238,9 +241,15 @@ def temperature_of(workdir: Path, steps: Sequence[int]) -> float:
 
 
 def _fitted(workdir: Path) -> tuple[float, list[int]]:
-    """The temperature in a run's folder and the checkpoints that it is of, [] where there is none."""
+    """The temperature in a run's folder and the checkpoints that it is of, [] where there is none. Raises UserError."""
     path = workdir / CALIBRATION
     if not path.exists():
         return 1.0, []
     values = read_json(path)
-    return float(values["temperature"]), values["checkpoints"]
+    try:
+        temperature, steps = float(values["temperature"]), [int(step) for step in values["checkpoints"]]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: names no temperature and checkpoints; remove it, or calibrate again") from None
+    if not 0 < temperature < np.inf:
+        raise UserError(f"{path}: temperature={temperature:g} is not positive; remove it, or calibrate again")
+    return temperature, steps

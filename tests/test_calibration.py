@@ -157,3 +157,21 @@ def test_a_temperature_is_of_its_checkpoints(tmp_path: Path):
     assert found_temperature(tmp_path, [9]) is None
     with pytest.raises(UserError, match="is of checkpoint 12, 9; for 9 run .* --checkpoint=9$"):
         temperature_of(tmp_path, [9])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"temperature": 1.5', "is no JSON"),
+        ('{"temperature": 1.5}', "names no temperature and checkpoints"),
+        ('{"checkpoints": [12], "temperature": null}', "names no temperature and checkpoints"),
+        ('{"checkpoints": 12, "temperature": 1.5}', "names no temperature and checkpoints"),
+        ("[]", "names no temperature and checkpoints"),
+        ('{"checkpoints": [12], "temperature": 0}', "temperature=0 is not positive"),
+        ('{"checkpoints": [12], "temperature": NaN}', "temperature=nan is not positive"),
+    ],
+)
+def test_a_broken_calibration_is_named(tmp_path: Path, text: str, message: str):
+    (tmp_path / CALIBRATION).write_text(text)
+    with pytest.raises(UserError, match=f"{CALIBRATION}: {message}"):
+        found_temperature(tmp_path, [12])

@@ -31,6 +31,7 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
     run = load(workdir, checkpoint)
     config, survey = run.config, run.survey
     check_split(survey, split)
+    temperature = together.of_main(found_temperature(workdir, [run.step]))  # a broken file is told before the work
     segmenter = dataclasses.replace(
         run.segmenter,
         evaluate_step=together.compiled_together(run.segmenter.evaluate_step, "the evaluation step"),
@@ -47,7 +48,6 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
             events=True,
             progress=lambda done, total: watchdog.alive(f"split '{split}', window {done} of {total}"),
         )
-        temperature = together.of_main(found_temperature(workdir, [run.step]))
         if temperature is not None and result["loss"] is not None:
             calibrated = effect(temperature, SplitPasses(run, split, watchdog.alive))
             result["calibration"] = calibrated.scores()

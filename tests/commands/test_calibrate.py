@@ -74,6 +74,13 @@ def test_several_checkpoints_are_calibrated_as_they_are_averaged(run: Path):
         temperature_of(run, [12])
 
 
+def test_a_broken_calibration_is_told_before_anything_is_scored(run: Path, monkeypatch: pytest.MonkeyPatch):
+    (run / "calibration.json").write_text("{}")
+    monkeypatch.delattr("seisjax.commands.evaluate.run_evaluation")  # would fail otherwise than for the file
+    with pytest.raises(UserError, match="calibration.json"):
+        evaluate(run, "validation", "last")
+
+
 def test_a_split_that_is_not_there_leaves_nothing(run: Path):
     with pytest.raises(UserError, match="choose train, validation, test"):
         calibrate(run, "nothing", "last")
