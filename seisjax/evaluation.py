@@ -105,7 +105,7 @@ def evaluate_baselines(
 
 def count_pairs(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """The confusion matrix on the host: int64 (classes, classes), rows are the truth; what is no class is left out."""
-    known = labels < num_classes
+    known = (labels < num_classes) & (predicted < num_classes)
     pairs = labels[known].astype(np.int64) * num_classes + predicted[known]
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 

@@ -93,6 +93,12 @@ def test_results_are_fetched_one_batch_late(batches):
     assert result["loss"] == 1.0
 
 
+def test_what_is_no_class_is_left_out_wherever_it_stands():
+    labels, predicted = np.array([0, 1, 1, 7, 0], np.uint8), np.array([0, 0, IGNORE, 1, 2], np.uint8)
+    assert count_pairs(labels, predicted, 2).tolist() == [[1, 0], [1, 0]]
+    np.testing.assert_array_equal(metrics.confusion_matrix(predicted[None], labels[None], 2), [[1, 0], [1, 0]])
+
+
 def test_nothing_labelled_has_no_scores():
     result = evaluate_batches([], evaluate_step, num_classes=2, num_windows=0)
     assert result["loss"] is None
