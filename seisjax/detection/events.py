@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seisjax.detection.location import Locator, Nodes
-from seisjax.detection.picks import P, Picks, S
+from seisjax.detection.picks import P, Picks, S, receivers_needed
 
 PLANE = 1.2  # a plane wave that explains so many times the picks of the best event is taken for what it is
 _ENTRIES = 4_000_000  # differences between picks and nodes that are held at once
@@ -32,8 +32,7 @@ class Association:
 
     def needed(self, live: int) -> int:
         """Receivers that an event must be seen on."""
-        share = self.min_receivers * live if self.min_receivers < 1 else self.min_receivers
-        return max(int(np.ceil(share)), min(self.fewest, live), 1)
+        return max(receivers_needed(self.min_receivers, live), min(self.fewest, live))
 
 
 class Event(NamedTuple):

@@ -42,6 +42,12 @@ def join_picks(parts: Iterable[Picks]) -> Picks:
     return Picks(*(np.concatenate(values).astype(dtype) for values, dtype in zip(columns, _DTYPES, strict=True)))
 
 
+def receivers_needed(share: float, live: int) -> int:
+    """Receivers that are at least a `share` of the live ones; from 1 on `share` is their number itself."""
+    number = share * live if share < 1 else share
+    return max(int(np.ceil(round(number, 9))), 1)  # 0.07 of 100 is 7.000000000000001
+
+
 class Runs(NamedTuple):
     """Stretches of samples that hold, trace after trace; arrays of one length."""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seisjax.detection.matching import TOLERANCE, EventScores, Truth
-from seisjax.detection.picks import ANY, Picks, runs
+from seisjax.detection.picks import ANY, Picks, receivers_needed, runs
 from seisjax.errors import UserError
 
 
@@ -25,7 +25,7 @@ class StaLta:
 
     def needed(self, live: int) -> int:
         """Receivers that must trigger together."""
-        return max(round(self.min_receivers * live if self.min_receivers < 1 else self.min_receivers), 1)
+        return receivers_needed(self.min_receivers, live)
 
 
 class Coincidence(NamedTuple):

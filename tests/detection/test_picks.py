@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seisjax.detection.picks import P, Picks, S, find_picks, join_picks, runs
+from seisjax.detection.events import Association
+from seisjax.detection.picks import P, Picks, S, find_picks, join_picks, receivers_needed, runs
+from seisjax.detection.sta_lta import StaLta
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=7, max_size=7), min_size=1, max_size=4), st.integers(0, 3))
@@ -70,3 +72,11 @@ def test_lists_are_joined_with_their_types():
     both = join_picks([one, Picks.none(), one])
     assert both.number == 2
     assert [values.dtype for values in both] == [values.dtype for values in Picks.none()]
+
+
+@pytest.mark.parametrize(
+    ("share", "live", "number"), [(0.07, 100, 7), (0.1, 124, 13), (0.1, 3, 1), (0.5, 0, 1), (3, 100, 3)]
+)
+def test_a_share_of_receivers_is_at_least_that_share(share, live, number):
+    assert receivers_needed(share, live) == number
+    assert Association(share, fewest=0).needed(live) == StaLta(min_receivers=share).needed(live) == number
