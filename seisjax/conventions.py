@@ -22,6 +22,9 @@ CLASS_AXIS = "class"
 VERTICAL_UNITS = {"time": "ms", "depth": "m"}
 VERTICAL_AXES = tuple(VERTICAL_UNITS)
 
+# Seconds in the units that time axes may have.
+SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+
 # The ellipsoid of latitudes and longitudes: its semi-major axis in m, and its eccentricity squared.
 WGS84 = (6378137.0, 6.69437999014e-3)
 

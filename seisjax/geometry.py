@@ -1,7 +1,7 @@
 """Boxes, regions, tilings and lattices: whole-number geometry, numpy only.
 
-Everything here counts samples from the volume's origin; coordinate labels appear in `Axis` and in the text of
-regions alone.
+Everything here counts samples from the volume's origin; coordinate labels appear in `Axis`, in `sampling` and in the
+text of regions alone.
 """
 
 import bisect
@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from seisjax.conventions import SECONDS, VERTICAL_UNITS
 from seisjax.errors import UserError, nearest
 
 Shape = tuple[int, ...]
@@ -85,6 +86,21 @@ class Axis:
 
     def __str__(self) -> str:
         return f"{self.name}:{_number(self.labels[0])}-{_number(self.labels[-1])}"
+
+
+def sampling(axis: Axis) -> tuple[float, float]:
+    """Sampling interval and time of the first sample, s, of a time axis; without a unit it is in ms.
+
+    Raises UserError where it is no time or uneven.
+    """
+    unit = axis.unit or VERTICAL_UNITS["time"]
+    if unit not in SECONDS:
+        raise UserError(f"axis {axis.name}: counts in {unit}, not in {', '.join(SECONDS)}; give a recording over time")
+    seconds = np.asarray(axis.labels, np.float64) * SECONDS[unit]
+    steps = np.diff(seconds)
+    if not len(steps) or steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.min():
+        raise UserError(f"axis {axis.name}: its samples are not evenly spaced; resample the recording")
+    return float((seconds[-1] - seconds[0]) / len(steps)), float(seconds[0])
 
 
 def _number(label: float) -> str:

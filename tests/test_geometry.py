@@ -20,6 +20,7 @@ from seisjax.geometry import (
     parse_region,
     parse_regions,
     round_up,
+    sampling,
     section_windows,
     tiles,
 )
@@ -182,3 +183,21 @@ def test_lattice_stride_leaves_no_hole(window, overlap, multiple):
     for side, stride in zip(window, lattice_stride(window, overlap, multiple), strict=True):
         assert 1 <= stride <= side
         assert stride % multiple == 0 or stride == side
+
+
+@pytest.mark.parametrize(("step", "unit"), [(0.004, "s"), (4, "ms"), (4.0, ""), (4000, "us"), (4000, "µs")])
+def test_sampling_is_in_seconds_whatever_the_axis_counts_in(step, unit):
+    assert sampling(Axis("time", (np.arange(9) + 5) * step, unit)) == pytest.approx((0.004, 0.02))
+
+
+@pytest.mark.parametrize(
+    ("labels", "unit", "message"),
+    [
+        ([0, 4, 8], "m", "axis time: counts in m, not in s, ms"),
+        ([0, 4, 9], "ms", "axis time: its samples are not evenly spaced"),
+        ([0], "ms", "axis time: its samples are not evenly spaced"),
+    ],
+)
+def test_axes_that_are_no_even_time_are_refused(labels, unit, message):
+    with pytest.raises(UserError, match=message):
+        sampling(Axis("time", np.array(labels), unit))

@@ -13,10 +13,10 @@ from seisjax.detection.events import Association, associate
 from seisjax.detection.location import Locator
 from seisjax.detection.matching import EventScores, PickScores
 from seisjax.detection.picks import Picks
-from seisjax.detection.scan import Picking, Wave, pick_waves, sampling, waves_of
+from seisjax.detection.scan import Picking, Wave, pick_waves, waves_of
 from seisjax.errors import UserError
 from seisjax.experiment import Survey, num_classes
-from seisjax.geometry import Box
+from seisjax.geometry import Box, sampling
 from seisjax.synthesis import has_events, panel_events
 from seisjax.volumes import Volume
 

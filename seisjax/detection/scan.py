@@ -11,10 +11,9 @@ from seisjax.detection.events import Association, Event, groups
 from seisjax.detection.location import Locator
 from seisjax.detection.picks import ANY, P, Picks, S, find_picks, join_picks
 from seisjax.errors import UserError
-from seisjax.geometry import Axis, Box
+from seisjax.geometry import Box, sampling
 from seisjax.volumes import Volume
 
-_SECONDS = {"ms": 1e-3, "s": 1.0, "us": 1e-6, "": 1e-3}
 _BYTES = 2**28  # of probabilities that are worked on at a time; picking takes a few times as much
 _CONTEXT = 10.0  # s read on both sides of a stretch: a pick that lasts longer is still one
 
@@ -124,15 +123,6 @@ class Predictions:
         box = Box((1, *middle, 0, first), sides)
         values = self.volume.read_scaled(PRED_PROBABILITY, box)
         return values if panel is None else values[:, 0]
-
-
-def sampling(axis: Axis) -> tuple[float, float]:
-    """Sampling interval and time of the first sample, s, of a time axis. Raises UserError where it is uneven."""
-    seconds = np.asarray(axis.labels, np.float64) * _SECONDS[axis.unit]
-    steps = np.diff(seconds)
-    if not len(steps) or steps.min() <= 0 or np.ptp(steps) > 1e-3 * steps.min():
-        raise UserError(f"axis {axis.name}: its samples are not evenly spaced; resample the recording")
-    return float((seconds[-1] - seconds[0]) / len(steps)), float(seconds[0])
 
 
 def scan_panels(

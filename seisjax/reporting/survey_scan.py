@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from grain.experimental import index_shuffle
 
-from seisjax.conventions import AMPLITUDE, IGNORE, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, IGNORE, SECONDS, TRACE_MASK
 from seisjax.geometry import Axis, Box, Lattice, Shape, tiles
 from seisjax.volumes import LabelIndex, StreamingStatistics, Volume
 
@@ -16,7 +16,6 @@ _PLANE = 2**18  # samples of a section held at a time: the chunks that it cuts t
 _SEGMENT = 2048  # samples of a trace that one spectrum takes
 _MAX_TRACES = 1024  # of a tile, that enter the spectrum
 _MAX_SIDE = 1200  # cells or samples drawn along a side; a longer one is thinned
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
 _KILOMETRES = {"km": 1.0, "m": 1e-3, "ft": 0.3048e-3}
 
 _COORDINATES = tuple(
@@ -154,7 +153,7 @@ def _spectra(traces: np.ndarray) -> tuple[int, np.ndarray]:
 def _sampling(axis: Axis) -> tuple[float, str]:
     """The sampling interval in seconds, kilometres or samples, and the unit of what a spectrum is over."""
     step = abs(float(axis.labels[-1] - axis.labels[0])) / max(len(axis) - 1, 1)
-    for units, unit in ((_SECONDS, "Hz"), (_KILOMETRES, "1/km")):
+    for units, unit in ((SECONDS, "Hz"), (_KILOMETRES, "1/km")):
         if axis.unit in units and step:
             return step * units[axis.unit], unit
     return 1.0, "cycles a sample"

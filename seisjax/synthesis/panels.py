@@ -9,7 +9,7 @@ import numpy as np
 
 from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError
-from seisjax.geometry import Axis, Box, Shape
+from seisjax.geometry import Axis, Box, Shape, sampling
 from seisjax.synthesis.examples import Examples, Kind, Made, Table
 from seisjax.synthesis.tables import EVENT_UNITS, event_table, event_tables
 from seisjax.synthetic import MakeWindow
@@ -160,9 +160,11 @@ def read_recording(url: str, interval: float) -> np.ndarray | None:
             f"noise.recording={url}: {size / 2**20:.0f} MiB as float32, which all stay in memory; "
             f"cut it to at most {_MOST_RECORDING // 2**20} MiB"
         )
-    steps = np.diff(volume.axes[-1].labels) / 1e3
-    if not np.allclose(steps, interval, rtol=1e-4):
-        found = float(np.median(steps)) if len(steps) else 0.0
+    try:
+        found, _ = sampling(volume.axes[-1])
+    except UserError as error:
+        raise UserError(f"noise.recording={url}: {error}") from error
+    if not np.isclose(found, interval, rtol=1e-4):
         raise UserError(
             f"noise.recording={url}: sampled every {found:g} s, the panels every {interval:g} s; "
             "set sampling_interval, or resample the recording"

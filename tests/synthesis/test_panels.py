@@ -13,8 +13,8 @@ from seisjax.synthetic.parameters import QUICKSTART, Noise, ReceiverArray, Trace
 from seisjax.volumes import create_volume
 
 
-def write_recording(path, shape=(6, 400), step=4.0):
-    axes = [Axis("receiver", np.arange(shape[0])), Axis("time", np.arange(shape[1]) * step, "ms")]
+def write_recording(path, shape=(6, 400), step=4.0, unit="ms"):
+    axes = [Axis("receiver", np.arange(shape[0])), Axis("time", np.arange(shape[1]) * step, unit)]
     values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     with create_volume(path, axes, chunk=shape, shard=shape) as volume:
         volume.write("amplitude", Box.whole(shape), values)
@@ -45,10 +45,19 @@ def test_noise_comes_from_the_recording(tmp_path):
     assert Panels(changed, 0).fingerprint != Panels(parameters, 0).fingerprint
 
 
+@pytest.mark.parametrize(("step", "unit"), [(0.004, "s"), (4.0, ""), (4000.0, "us")])
+def test_a_recording_counts_time_in_its_own_unit(tmp_path, step, unit):
+    values = write_recording(tmp_path / "noise.zarr", step=step, unit=unit)
+    np.testing.assert_array_equal(read_recording(str(tmp_path / "noise.zarr"), 0.004), values)
+
+
 def test_recordings_that_do_not_suit_are_one_line(tmp_path, monkeypatch):
     write_recording(tmp_path / "slow.zarr", step=8.0)
     with pytest.raises(UserError, match=r"noise\.recording=.*slow.zarr: sampled every 0.008 s, the panels every 0.004"):
         read_recording(str(tmp_path / "slow.zarr"), 0.004)
+    write_recording(tmp_path / "deep.zarr", unit="m")
+    with pytest.raises(UserError, match=r"noise\.recording=.*deep.zarr: axis time: counts in m"):
+        read_recording(str(tmp_path / "deep.zarr"), 0.004)
     with pytest.raises(UserError, match="no volume"):
         read_recording(str(tmp_path / "none.zarr"), 0.004)
     monkeypatch.setattr("seisjax.synthesis.panels._MOST_RECORDING", 2**20 - 1)
