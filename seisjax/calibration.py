@@ -25,6 +25,8 @@ from seisjax.files import read_json
 CALIBRATION = "calibration.json"  # in the folder of a run
 BINS = 15  # of equal width over the confidences from 0 to 1
 
+PASSES = 3  # over the data, by `fit_temperature`
+
 _GRID = 2.0 ** np.arange(-5, 6)  # inverse temperatures of the first pass
 _NOTHING = np.zeros(0)
 

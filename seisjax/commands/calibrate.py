@@ -9,15 +9,14 @@ import jax
 import numpy as np
 
 from seisjax import calibration, distributed, sharding, together
-from seisjax.calibration import CALIBRATION, Tally, fit_temperature
+from seisjax.calibration import CALIBRATION, PASSES, Tally, fit_temperature
 from seisjax.commands.load import Trained, load
-from seisjax.commands.scoring import check_split, split_batches
+from seisjax.commands.scoring import check_split, split_batches, watched_windows
 from seisjax.errors import UserError
 from seisjax.experiment import space_axis
 from seisjax.files import write_json
 from seisjax.reporting.reliability import draw_reliability
 from seisjax.training import workdir as folder
-from seisjax.watchdog import Watchdog
 
 
 def calibrate(workdir: Path, split: str, checkpoint: str) -> str:
@@ -28,10 +27,9 @@ def calibrate(workdir: Path, split: str, checkpoint: str) -> str:
     """
     run = load(workdir, checkpoint)
     check_split(run.survey, split)
-    with Watchdog(run.config.train.hang_minutes, together.process_name()) as watchdog:
-        over_split = SplitPasses(run, split, watchdog.alive)
+    with watched_windows(run.config, f"calibrate on '{split}'") as progress:
         try:
-            fitted = fit_temperature(over_split)
+            fitted = fit_temperature(SplitPasses(run, split, PASSES, progress))
         except UserError as error:
             raise UserError(f"--workdir={workdir}, --split={split}: {error}") from error
     path, steps = workdir / CALIBRATION, [member.step for member in run.members]
@@ -49,12 +47,12 @@ def calibrate(workdir: Path, split: str, checkpoint: str) -> str:
 class SplitPasses:
     """Goes over a split, each labelled sample once, and sums `calibration.tally`. All processes must call it.
 
-    alive: called with what is being done, batch by batch.
+    passes: how many will be asked for; progress: called as progress(windows done, windows of all passes).
     """
 
-    def __init__(self, run: Trained, split: str, alive: Callable[[str], None]):
+    def __init__(self, run: Trained, split: str, passes: int, progress: Callable[[int, int], None]):
         config, survey, segmenter = run.config, run.survey, run.segmenter
-        self._members, self._alive, self._split, self._count = run.members, alive, split, 0
+        self._members, self._progress, self._passes, self._count = run.members, progress, passes, 0
         self._open = functools.partial(split_batches, config, survey, segmenter.mesh, split)
         network, mesh = segmenter.network, segmenter.mesh
         lying = sharding.batch_sharding(mesh, len(survey.padded) + 2, space_axis(config, survey) + 1)
@@ -72,8 +70,9 @@ class SplitPasses:
 
     def __call__(self, inverse_temperatures: np.ndarray, shown: np.ndarray) -> Tally:
         """The sums over the split, float64 (of counts: int64)."""
-        self._count += 1
         source, batches = self._open()
+        before, total = self._count * len(source), self._passes * len(source)
+        self._count += 1
         temperatures = inverse_temperatures.astype(np.float32), shown.astype(np.float32)
         tally = self._tally(*map(len, temperatures))
         totals: dict[str, Any] = {}
@@ -86,7 +85,7 @@ class SplitPasses:
                 if len(waiting) > 1:
                     _add(totals, waiting.pop(0))
                 done = min(done + len(batch["labels"]), len(source))
-                self._alive(f"calibration on '{self._split}', pass {self._count}, window {done} of {len(source)}")
+                self._progress(before + done, total)
         finally:
             batches.close()
         _add(totals, waiting.pop())

@@ -10,13 +10,12 @@ from seisjax.calibration import effect, found_temperature
 from seisjax.commands.calibrate import SplitPasses
 from seisjax.commands.detect import score_lines
 from seisjax.commands.load import load
-from seisjax.commands.scoring import check_split, draw_panels, rounded, run_evaluation
+from seisjax.commands.scoring import check_split, draw_panels, rounded, run_evaluation, watched_windows
 from seisjax.errors import UserError
 from seisjax.files import write_json
 from seisjax.metrics import score_text
 from seisjax.reporting.distances import draw_by_distance
 from seisjax.training import workdir as folder
-from seisjax.watchdog import Watchdog
 
 
 def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
@@ -37,7 +36,7 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
         evaluate_step=together.compiled_together(run.segmenter.evaluate_step, "the evaluation step"),
         probability_step=together.compiled_together(run.segmenter.probability_step, "the evaluation step"),
     )
-    with Watchdog(config.train.hang_minutes, together.process_name()) as watchdog:
+    with watched_windows(config, f"evaluate '{split}'") as progress:
         result, rows = run_evaluation(
             config,
             survey,
@@ -46,11 +45,12 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
             split,
             baselines=config.evaluate.baselines,
             events=True,
-            progress=lambda done, total: watchdog.alive(f"split '{split}', window {done} of {total}"),
+            progress=progress,
         )
-        if temperature is not None and result["loss"] is not None:
-            calibrated = effect(temperature, SplitPasses(run, split, watchdog.alive))
-            result["calibration"] = calibrated.scores()
+    if temperature is not None and result["loss"] is not None:
+        with watched_windows(config, f"calibration on '{split}'") as progress:
+            calibrated = effect(temperature, SplitPasses(run, split, 1, progress))
+        result["calibration"] = calibrated.scores()
     result["checkpoint"] = run.step
     path = workdir / f"evaluation_{split}.json"
     by_distance = _by_distance(result)

@@ -1,5 +1,6 @@
 """The scores of a network on a split, and its panels: for validation while it trains, and for evaluation later."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from seisjax import metrics, sharding
+from seisjax import distributed, metrics, sharding, together
 from seisjax.baselines import LabelledTraces, make_baselines
 from seisjax.commands.event_scores import event_scorer
 from seisjax.config import Experiment
@@ -20,9 +21,10 @@ from seisjax.errors import UserError
 from seisjax.evaluation import evaluate_baselines, evaluate_batches
 from seisjax.experiment import Segmenter, Survey, num_classes, space_axis, split_source
 from seisjax.geometry import Box
-from seisjax.reporting import figures
+from seisjax.reporting import Progress, figures
 from seisjax.training.state import State, averaged
 from seisjax.training.step import Batch
+from seisjax.watchdog import Watchdog
 
 
 def run_evaluation(
@@ -40,8 +42,8 @@ def run_evaluation(
 
     `baselines`: score trivial predictors beside it and, on a survey, all of them also by the distance to the nearest
     label of the training part. `events`: where the split's windows are panels whose events are known, also score the
-    events that are found in them. `progress`: called now and then with the windows done and their number. All processes
-    of a run must call this, and get the same.
+    events that are found in them. `progress`: called now and then with the windows done and their number; baselines go
+    over all once more. All processes of a run must call this, and get the same.
     """
     source, batches = split_batches(config, survey, segmenter.mesh, split)
     params = averaged(state)
@@ -62,7 +64,9 @@ def run_evaluation(
 
     soft = survey.label_scale > 0  # such labels have no boundaries, and their array no classes to predict from
     boundaries = survey.volume.axes[-1].name in VERTICAL_AXES and not soft
+    baselines = baselines and not soft
     by_distance = baselines and boundaries and survey.volume.kind == "survey"
+    tell = functools.partial(_tell, progress, len(source) * (1 + baselines))
     traces = LabelledTraces(survey.volume, config.data.labels, survey.regions["train"]) if by_distance else None
     try:
         scores = evaluate_batches(
@@ -72,23 +76,56 @@ def run_evaluation(
             num_windows=len(source),
             boundaries=boundaries,
             distance=_distance(survey, split, traces) if traces is not None else None,
-            progress=progress,
+            progress=lambda done, _: tell(done),
         )
     finally:
         batches.close()
     if scorer:
         scorer.add(*waiting.pop())
         scores |= scorer.result()
-    if baselines and not soft:
-        regions, classes = survey.regions, num_classes(config)
-        scores["baselines"] = evaluate_baselines(
-            make_baselines(survey.volume, config.data.labels, regions["train"], regions[split], classes, traces),
-            _label_windows(config, survey, split, progress),
-            num_classes=classes,
-            trace_length=survey.window[-1] if boundaries else 0,
-            distance=traces.distance if traces is not None else None,
-        )
+    if baselines:
+        windows = _label_windows(config, survey, split, lambda done: tell(len(source) + done))
+        scores["baselines"] = _baseline_scores(config, survey, split, windows, traces, boundaries)
     return scores, {name: rows[: len(source)] for name, rows in shown[0].items()}  # what fills a batch up is no window
+
+
+def _tell(progress: Callable[[int, int], None] | None, total: int, done: int) -> None:
+    if progress is not None:
+        progress(done, total)
+
+
+def _baseline_scores(
+    config: Experiment,
+    survey: Survey,
+    split: str,
+    windows: Iterator[tuple[Box, np.ndarray]],
+    traces: LabelledTraces | None,
+    boundaries: bool,
+) -> dict[str, Any]:
+    """The scores of trivial predictors, also by distance where `traces` are given; see `run_evaluation`."""
+    regions, classes = survey.regions, num_classes(config)
+    return evaluate_baselines(
+        make_baselines(survey.volume, config.data.labels, regions["train"], regions[split], classes, traces),
+        windows,
+        num_classes=classes,
+        trace_length=survey.window[-1] if boundaries else 0,
+        distance=traces.distance if traces is not None else None,
+    )
+
+
+@contextlib.contextmanager
+def watched_windows(config: Experiment, what: str) -> Iterator[Callable[[int, int], None]]:
+    """What to call with the windows done and their number: a bar on process 0, and signs of life for the watchdog."""
+    with (
+        Watchdog(config.train.hang_minutes, together.process_name()) as watchdog,
+        Progress(0, what, "window", enabled=distributed.is_main()) as bar,
+    ):
+
+        def progress(done: int, total: int) -> None:
+            watchdog.alive(f"{what}, window {done} of {total}")
+            bar.reach(done, total)
+
+        yield progress
 
 
 def _distance(survey: Survey, split: str, traces: LabelledTraces) -> Callable[[int], np.ndarray]:
@@ -120,20 +157,19 @@ def split_batches(
 
 
 def _label_windows(
-    config: Experiment, survey: Survey, split: str, progress: Callable[[int, int], None] | None
+    config: Experiment, survey: Survey, split: str, tell: Callable[[int], None]
 ) -> Iterator[tuple[Box, np.ndarray]]:
     """The boxes that tile a split, cut to it, with their labels; IGNORE where there is no data.
 
-    Each process of a run takes its share of them.
+    Each process of a run takes its share of them. `tell`: called with the number of those that all are done with.
     """
     grid = GridWindows(survey.regions[split], survey.window)
     for i in range(jax.process_index(), len(grid), jax.process_count()):
-        if progress is not None:
-            progress(i, len(grid))
         box = grid[i].inner
         labels = survey.volume.read_labels(config.data.labels, box)
         labels[np.isnan(survey.volume.read_amplitude(box))] = IGNORE
         yield box, labels
+        tell(min(i + jax.process_count(), len(grid)))
 
 
 def cropped(survey: Survey, *arrays: Any) -> list[np.ndarray]:

@@ -27,8 +27,9 @@ def calibration(workdir: Path) -> dict[str, Any]:
     return json.loads((workdir / "calibration.json").read_text())
 
 
-def test_a_run_is_calibrated_on_any_devices(run: Path):
+def test_a_run_is_calibrated_on_any_devices(run: Path, capsys: pytest.CaptureFixture[str]):
     summary = calibrate(run, "validation", "last")
+    assert "calibrate on 'validation': 36/36 windows (100 %), took" in capsys.readouterr().err  # in three passes
     values = calibration(run)
     assert values["checkpoints"] == [12]
     assert values["split"] == "validation"
@@ -38,6 +39,9 @@ def test_a_run_is_calibrated_on_any_devices(run: Path):
     assert (run / "figures" / "calibration.png").stat().st_size > 10_000
     assert temperature_of(run, [12]) == values["temperature"]
     said = evaluate(run, "validation", "last")
+    progress = capsys.readouterr().err
+    assert "evaluate 'validation': 24/24 windows (100 %), took" in progress  # the network's and the baselines'
+    assert "calibration on 'validation': 12/12 windows" in progress
     scores = json.loads((run / "evaluation_validation.json").read_text())
     assert scores["loss"] == pytest.approx(values["nll_before"], rel=1e-5)  # the run's loss is the same
     rows = values["reliability"]["before"]

@@ -23,12 +23,25 @@ def config(config: Experiment) -> Experiment:
     return config
 
 
+def segmenter_of(config: Experiment, survey: experiment.Survey) -> experiment.Segmenter:
+    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    return experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 70.0))
+
+
 def evaluated(config: Experiment) -> tuple[experiment.Survey, experiment.Segmenter, dict[str, np.ndarray]]:
     """A survey, a network that has learnt nothing, and the rows of the test part that are drawn of it."""
     survey = experiment.open_survey(config)
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
-    segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 70.0))
+    segmenter = segmenter_of(config, survey)
     return survey, segmenter, run_evaluation(config, survey, segmenter, segmenter.init(), "test", baselines=False)[1]
+
+
+def test_progress_tells_of_the_windows_of_the_network_and_then_of_the_baselines(config: Experiment):
+    config.data.test, config.data.batch_size, told = "inline:109-111,crossline:332-339", 2, []
+    survey = experiment.open_survey(config)
+    segmenter = segmenter_of(config, survey)
+    options = {"baselines": True, "progress": lambda *windows: told.append(windows)}
+    run_evaluation(config, survey, segmenter, segmenter.init(), "test", **options)
+    assert told == [(2, 6), (3, 6), (4, 6), (5, 6), (6, 6)]
 
 
 def test_what_fills_up_a_batch_is_not_drawn(config: Experiment):

@@ -96,7 +96,7 @@ from seisjax.errors import UserError
 config, workdir = from_dict(json.loads(sys.argv[4])), Path(sys.argv[5])
 print(train(config, workdir, "").stopped)
 evaluate(workdir, "test", "last")
-sums = SplitPasses(load(workdir, "last"), "validation", lambda text: None)(*[np.array([0.5, 2.0])] * 2)
+sums = SplitPasses(load(workdir, "last"), "validation", 1, lambda *windows: None)(*[np.array([0.5, 2.0])] * 2)
 print(json.dumps({name: values.tolist() for name, values in sums.items()}))
 config.optimizer.learning_rate *= 1 + int(sys.argv[3])
 try:
@@ -124,7 +124,7 @@ def test_windows_split_between_processes_are_trained_scored_and_drawn(small: Exp
     check_alike(metrics(alone), metrics(run))
     assert distance(*(load(workdir, "last").state["params"] for workdir in (alone, run))) <= 1e-5
     evaluate(alone, "test", "last")
-    sums = SplitPasses(load(alone, "last"), "validation", lambda text: None)(*[np.array([0.5, 2.0])] * 2)
+    sums = SplitPasses(load(alone, "last"), "validation", 1, lambda *windows: None)(*[np.array([0.5, 2.0])] * 2)
     for output in (first, second):
         shared = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
         assert np.sum(shared["samples"], axis=-1).tolist() == [12 * 8 * 36] * 2
