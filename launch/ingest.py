@@ -13,7 +13,7 @@ from absl import flags
 from seisjax.command_line import run
 from seisjax.errors import UserError
 from seisjax.reporting.progress import Progress
-from seisjax.reporting.survey import write_report
+from seisjax.reporting.survey import report
 from seisjax.volumes import open_volume, set_cache_size
 from seisjax.volumes.ingest import describe_made, ingest_part, parse_sides, report_folder
 from seisjax.volumes.metadata import COMPRESSIONS
@@ -53,7 +53,7 @@ def main(_: Sequence[str]) -> None:
     if SCAN.value and INPUT.value:
         print(describe_input(INPUT.value, **{flag.name: flag.value for flag in PLAIN if flag.name in SCANNED}))
     elif REPORT.value and INPUT.value and not OUTPUT.value:
-        print(write_report(open_volume(INPUT.value[0]), report_folder(INPUT.value[0])))
+        print(report(open_volume(INPUT.value[0]), report_folder(INPUT.value[0])))
     elif not (INPUT.value or flags.FLAGS.labels) or not OUTPUT.value:
         raise UserError(f"--{'output' if INPUT.value else 'input'}: missing; give a survey and the volume to make")
     else:
@@ -69,7 +69,7 @@ def make(output: str) -> None:
     volume = ingest_part(INPUT.value, output, chunk=chunk, shard=shard, progress=bar.reach, say=print, **plain)
     bar.close()
     if volume and REPORT.value:
-        print(write_report(volume, report_folder(output)))
+        print(report(volume, report_folder(output)))
     print(f"{describe_made(volume, output)}, in {time.monotonic() - start:.1f} s")
 
 

@@ -17,6 +17,7 @@ from seisjax.files import beside, write_json
 from seisjax.geometry import Axis
 from seisjax.reporting import survey_scan as scan
 from seisjax.reporting.figures import NO_DATA, Plane, axis_label, draw_amplitude, draw_classes, edges, save
+from seisjax.reporting.progress import Progress
 from seisjax.volumes import ArrayStatistics, Volume
 from seisjax.volumes.store import local_path
 
@@ -24,6 +25,12 @@ _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _MAX_LABELS = 4  # label arrays that are drawn over the sections
 
 Row = tuple[str, str]
+
+
+def report(volume: Volume, folder: Path) -> str:
+    """As `write_report`, with a bar."""
+    with Progress(0, "report", "tile") as bar:
+        return write_report(volume, folder, progress=bar.reach)
 
 
 def write_report(volume: Volume, folder: Path, *, max_tiles: int = 64, progress: scan.Progress | None = None) -> str:

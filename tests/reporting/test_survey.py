@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from seisjax.conventions import AMPLITUDE, IGNORE, TRACE_MASK
 from seisjax.geometry import Axis, Box
-from seisjax.reporting import figures, survey_scan
+from seisjax.reporting import figures, survey, survey_scan
 from seisjax.reporting.survey import write_report
 from seisjax.volumes import StreamingStatistics, Volume, create_volume, open_volume
 from seisjax.volumes.ingest import ingest
@@ -68,6 +69,13 @@ def make(url: str, *, statistics: bool = True) -> tuple[Volume, np.ndarray, np.n
             volume.set_statistics(seen.result())
     amplitude[~live] = np.nan
     return open_volume(url), amplitude, labels
+
+
+def test_tiles_are_counted_while_a_report_is_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    volume, *_ = make(str(tmp_path / "survey.zarr"))
+    assert survey.report(volume, tmp_path / "report") == write_report(volume, tmp_path / "again")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"report: (\d+)/\1 tiles \(100 %\), took", line)
 
 
 def test_the_numbers_are_the_volumes(tmp_path: Path) -> None:
