@@ -71,10 +71,10 @@ def scores(confusion: np.ndarray) -> dict[str, Any]:
         "recall": (right, true),
         "f1": (2 * right, given + true),
     }
-    result: dict[str, Any] = {"accuracy": _ratio(right.sum(), confusion.sum())}
+    result: dict[str, Any] = {"accuracy": ratio(right.sum(), confusion.sum())}
     for name, (numerators, denominators) in ratios.items():
-        per_class = [_ratio(n, d) for n, d in zip(numerators, denominators, strict=True)]
-        defined = [ratio for ratio in per_class if ratio is not None]
+        per_class = [ratio(n, d) for n, d in zip(numerators, denominators, strict=True)]
+        defined = [score for score in per_class if score is not None]
         result[f"mean_{name}"] = float(np.mean(defined)) if defined else None
         result[f"{name}_per_class"] = per_class
     return result | {"confusion_matrix": confusion.tolist()}
@@ -85,5 +85,6 @@ def score_text(score: float | None, digits: int = 3) -> str:
     return "-" if score is None else f"{score:.{digits}f}"
 
 
-def _ratio(numerator: np.integer, denominator: np.integer) -> float | None:
-    return float(numerator / denominator) if denominator else None
+def ratio(part: float | np.integer, whole: float | np.integer) -> float | None:
+    """A share; None where the whole is 0."""
+    return float(part / whole) if whole else None

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from seisjax.detection.picks import Picks
+from seisjax.metrics import ratio
 
 TOLERANCE = 0.2  # s between a detection and the first arrival of the event that it finds
 
@@ -118,10 +119,10 @@ class EventScores:
         num_found = matched + self.num_false
         horizontal, vertical = np.array(self._location_errors).reshape(-1, 2).T
         return {
-            "event_precision": _ratio(matched, num_found),
-            "event_recall": _ratio(matched, num_events),
-            "event_f1": _ratio(2 * matched, num_found + num_events),
-            "false_alarms_per_hour": _ratio(self.num_false, self.hours),
+            "event_precision": ratio(matched, num_found),
+            "event_recall": ratio(matched, num_events),
+            "event_f1": ratio(2 * matched, num_found + num_events),
+            "false_alarms_per_hour": ratio(self.num_false, self.hours),
             "onset_error_s": _median(np.abs(self._onset_errors)),
             "events": {
                 "num_events": num_events,
@@ -142,7 +143,7 @@ class EventScores:
         for low, high in zip(edges[:-1], edges[1:], strict=True):
             inside = (snr >= low) & ((snr < high) | ((high == edges[-1]) & (snr == high)))
             count = int(inside.sum())
-            bins.append({"snr": [low, high], "num_events": count, "recall": _ratio(int(found[inside].sum()), count)})
+            bins.append({"snr": [low, high], "num_events": count, "recall": ratio(int(found[inside].sum()), count)})
         return bins
 
 
@@ -176,8 +177,8 @@ class PickScores:
         matched = int(self._errors.sum())
         middle = int(np.searchsorted(np.cumsum(self._errors), matched / 2))
         return {
-            "pick_precision": _ratio(matched, self.num_found),
-            "pick_recall": _ratio(matched, self.num_true),
+            "pick_precision": ratio(matched, self.num_found),
+            "pick_recall": ratio(matched, self.num_true),
             "pick_error_s": (middle + 0.5) / self._BINS * self.tolerance if matched else None,
         }
 
@@ -188,10 +189,6 @@ def _nearest(values: np.ndarray, among: np.ndarray) -> np.ndarray:
     right = np.minimum(right, len(among) - 1)
     left = np.maximum(right - 1, 0)
     return np.where(values - among[left] <= among[right] - values, left, right)
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return float(part / whole) if whole else None
 
 
 def _median(values: Any) -> float | None:
