@@ -33,9 +33,7 @@ REPORTS = {"loader": loader.table, "step": step.table, "predict": predict.table,
 WHAT = flags.DEFINE_enum("what", None, list(REPORTS), "what to look at", required=True)
 CONFIG = define_config()
 OUTPUT = flags.DEFINE_string("output", "", "JSON file for the figures")
-TIMES = flags.DEFINE_integer(
-    "turns", TURNS, "each measurement is made so often, in turn with the others", lower_bound=1
-)
+TIMES = flags.DEFINE_integer("turns", TURNS, "each measurement is made so often, in turn", lower_bound=1)
 SECONDS = flags.DEFINE_float("seconds", 2.0, "loader, predict: shortest time of a measurement", lower_bound=0.0)
 STEPS = flags.DEFINE_integer("steps", 5, "step, scaling: timed steps a turn", lower_bound=1)
 WINDOWS = flags.DEFINE_integer("windows", 64, "predict: windows of the task, about", lower_bound=1)
