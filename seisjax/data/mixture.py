@@ -153,10 +153,6 @@ class MixedSource:
         mixed._scales = ((1.0, 0.0), *list(zip(factors, shifts, strict=True))[1:])
         return mixed
 
-    def survey_of(self, index: int) -> int:
-        """The number of the survey that sample `index` comes from."""
-        return self._turns[index][0]
-
     def by_survey(self, indices: Sequence[int]) -> dict[int, list[tuple[int, int]]]:
         """Of each survey that comes up: place among `indices`, and number among the survey's own samples."""
         found: dict[int, list[tuple[int, int]]] = {}
