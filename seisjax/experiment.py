@@ -29,6 +29,7 @@ from seisjax.data import (
     check_labelled,
     check_window,
     class_counts,
+    fit_classes,
     make_member,
     make_sampler,
     resolve_splits,
@@ -119,6 +120,7 @@ def open_survey(config: Experiment, *, mixture: bool = True) -> Survey:
     check_labelled(volume, data.labels, regions)
     scale = _label_scale(volume, data.labels, config)
     _check_classes(volume, data.labels, config, scale)
+    _check_weights(config, volume, regions, scale)
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
     _check_neighbours(volume, config)
@@ -304,6 +306,20 @@ def _check_classes(volume: Volume, labels: str, config: Experiment, label_scale:
         )
 
 
+def _check_weights(config: Experiment, volume: Volume, regions: dict[str, tuple[Box, ...]], label_scale: int) -> None:
+    """Raise UserError where loss.class_weights leave nothing of a split that counts."""
+    weights = config.loss.class_weights
+    if not weights or min(weights) > 0 or label_scale or not volume.label_index(config.data.labels).counted:
+        return
+    for name, boxes in regions.items():
+        counts = fit_classes(class_counts(volume, config.data.labels, boxes), len(weights))
+        if not (counts * weights).any():
+            raise UserError(
+                f"loss.class_weights={weights}: only classes of weight 0 are labelled in data.{name}; give one of them "
+                "a weight above 0, or choose another region"
+            )
+
+
 def _check_soft(config: Experiment, labels: str, label_scale: int, highest: int) -> None:
     """Raise UserError where labels are to be probabilities and an option needs classes, or one is above 1."""
     classes, weighting = config.model.num_classes, config.loss.class_weighting
@@ -367,7 +383,7 @@ def _class_counts(config: Experiment, survey: Survey) -> np.ndarray:
     parts = [(survey.volume, data.labels, survey.regions["train"])]
     parts += [(member.volume, member.labels, member.regions) for member in survey.others]
     counts = [class_counts(*part) for part in parts]
-    counts = [np.pad(count, (0, num_classes(config) - len(count))) for count in counts]
+    counts = [fit_classes(count, num_classes(config)) for count in counts]
     if not survey.others:
         return counts[0]
     weighted = zip(mixture_weights(config), counts, strict=True)

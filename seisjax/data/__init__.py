@@ -4,7 +4,7 @@ from seisjax.data.balanced import BalancedWindows
 from seisjax.data.blocks import BlockWindows
 from seisjax.data.draws import Draw, Sampler, Turns
 from seisjax.data.generated import GeneratedBatches
-from seisjax.data.label_counts import check_labelled, class_counts
+from seisjax.data.label_counts import check_labelled, class_counts, fit_classes
 from seisjax.data.mixture import Member, MixedSource, make_member
 from seisjax.data.pipeline import evaluation_batches, training_batches
 from seisjax.data.samplers import make_sampler
@@ -30,6 +30,7 @@ __all__ = [
     "check_window",
     "class_counts",
     "evaluation_batches",
+    "fit_classes",
     "make_member",
     "make_sampler",
     "resolve_splits",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from seisjax.data.draws import Draw, Turns, generator
-from seisjax.data.label_counts import RegionChunks
+from seisjax.data.label_counts import RegionChunks, fit_classes
 from seisjax.data.windows import check_overhang, start_range
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Shape
@@ -98,10 +98,6 @@ class BalancedWindows:
             r, number = self._chunk(self._turns[index][0], generator(self._seed, index))
             self._recent.start(self._chunks[r].part(number))
 
-    def anchor_class(self, index: int) -> int:
-        """The class around which sample `index` is drawn."""
-        return self._turns[index][0]
-
     def _chunk(self, k: int, random: np.random.Generator) -> tuple[int, int]:
         """A region and the number of a chunk in it that holds class `k`."""
         totals = self._totals[:, k]
@@ -121,23 +117,20 @@ class BalancedWindows:
 
 
 def _class_shares(shares: Sequence[float], counts: np.ndarray, labels: str) -> np.ndarray:
-    """One share a class, from those given."""
+    """One share for each class that is counted, from those given; classes that are not named have none."""
     if not counts.any():
         raise UserError(f"data.sampling='balanced': no sample of labels '{labels}' is labelled in the regions")
     if not len(shares):
         return (counts > 0).astype(np.float64)
-    if len(shares) != len(counts) or min(shares) < 0 or not sum(shares) > 0:
-        raise UserError(
-            f"data.class_shares={tuple(shares)}: give one share of at least 0 for each of the {len(counts)} classes "
-            f"of '{labels}', not all 0"
-        )
-    for k, share in enumerate(shares):
-        if share > 0 and not counts[k]:
+    if min(shares) < 0 or not sum(shares) > 0:
+        raise UserError(f"data.class_shares={tuple(shares)}: give shares of at least 0, not all 0")
+    for k, (share, count) in enumerate(zip(shares, fit_classes(counts, len(shares)), strict=True)):
+        if share > 0 and not count:
             raise UserError(
                 f"data.class_shares: class {k} of '{labels}' has the share {share:g} but no sample in the training "
                 "regions; give it 0"
             )
-    return np.asarray(shares, np.float64)
+    return fit_classes(np.asarray(shares, np.float64), len(counts))
 
 
 class _RecentChunks:

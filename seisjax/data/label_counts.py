@@ -43,13 +43,16 @@ class RegionChunks:
         start = tuple((int(i) + a) * c for i, a, c in zip(cell, self.cells.start, self.chunk, strict=True))
         return Box(start, self.chunk).intersect(self.region)
 
-    def labelled_whole(self) -> bool:
-        """Whether a chunk wholly in the region holds a labelled sample."""
-        return bool(self._counts[self.whole].any())
-
     def cut(self) -> Iterator[int]:
         """Numbers of the chunks that the border cuts and that hold labelled samples, here or beyond it."""
         yield from map(int, np.flatnonzero(self._counts.any(axis=-1) & ~self.whole))
+
+    def from_the_middle(self) -> Iterator[int]:
+        """Numbers of the chunks that hold labelled samples, here or beyond the border, those in the middle first."""
+        grid = np.ogrid[tuple(map(slice, self.cells.shape))]
+        away = sum((cell - (n - 1) / 2) ** 2 for cell, n in zip(grid, self.cells.shape, strict=True))
+        numbers = np.flatnonzero(self._counts.any(axis=-1))
+        yield from map(int, numbers[np.argsort(np.ravel(away)[numbers], kind="stable")])
 
     def counts(self, volume: Volume, labels: str) -> np.ndarray:
         """Labelled samples of each class in the region, chunk by chunk: int64 (chunks, classes)."""
@@ -69,24 +72,40 @@ def class_counts(volume: Volume, labels: str, regions: Sequence[Box]) -> np.ndar
     return total
 
 
-def check_labelled(volume: Volume, labels: str, splits: dict[str, tuple[Box, ...]]) -> None:
-    """Raise UserError if a region of a split holds no labelled sample at all.
+def fit_classes(values: np.ndarray, count: int) -> np.ndarray:
+    """One number for each of `count` classes: what is beyond is cut off, what is missing is 0.
 
-    Exact, and cheap: of the chunks that a region's border cuts only those with labels are read, until the first
-    labelled sample.
+    A label array may name more classes than a network has, or fewer.
+    """
+    return np.pad(values[:count], (0, max(count - len(values), 0)))
+
+
+def check_labelled(volume: Volume, labels: str, splits: dict[str, tuple[Box, ...]]) -> None:
+    """Raise UserError if a region of a split holds no labelled sample that has data.
+
+    Exact, and cheap: labelled chunks are read from the region's middle on until one holds such a sample, as the first
+    one does nearly always. Labels that nobody counted are those that are made, everywhere.
     """
     index = volume.label_index(labels)
+    if not index.counted:
+        return
     for name, regions in splits.items():
         for number, region in enumerate(regions):
             chunks = RegionChunks(index, region, volume.shape)
-            if chunks.labelled_whole():
-                continue
-            if not any((v != IGNORE).any() for _, v in _read_ahead(volume, labels, chunks.cut(), chunks.part)):
+            if not _any_counts(volume, labels, chunks):
                 which = f" (region {number + 1} of {len(regions)})" if len(regions) > 1 else ""
                 raise UserError(
-                    f"data.{name}{which}: no sample of labels '{labels}' is labelled there (all are {IGNORE}); "
-                    "choose another region or other labels"
+                    f"data.{name}{which}: no sample of labels '{labels}' is labelled there and has data (all are "
+                    f"{IGNORE}, or on dead traces, NaN or missing); choose another region or other labels"
                 )
+
+
+def _any_counts(volume: Volume, labels: str, chunks: RegionChunks) -> bool:
+    for number, values in _read_ahead(volume, labels, chunks.from_the_middle(), chunks.part):
+        known = values != IGNORE
+        if known.any() and np.isfinite(volume.read_amplitude(chunks.part(number))[known]).any():
+            return True
+    return False
 
 
 def _read_ahead(

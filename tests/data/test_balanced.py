@@ -9,6 +9,7 @@ import pytest
 
 from seisjax.conventions import IGNORE
 from seisjax.data import BalancedWindows, WindowSource, class_counts
+from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes import Volume, create_volume, open_volume
 
@@ -60,17 +61,35 @@ def sampler_of(volume, windows=(WINDOW,), overhang=0.3, **options):
     return BalancedWindows(volume, "facies", REGIONS, windows, windows[0], seed=5, overhang=overhang, **options)
 
 
+def drawn_class(volume, known, **options):
+    """The class around which a sample is drawn: that of a window of one sample."""
+    single = sampler_of(volume, [(1, 1, 1)], overhang=0.0, **options)
+    return lambda i: int(known[single.draw(i).box.slices].item())
+
+
 @pytest.mark.parametrize("shares", [(), (0.55, 0.15, 0.3)])
 def test_shares_are_reached_and_every_window_holds_its_class(sparse, shares):
     volume, known = sparse
-    sampler = sampler_of(volume, class_shares=shares)
+    sampler, class_of = sampler_of(volume, class_shares=shares), drawn_class(volume, known, class_shares=shares)
     found, count = Counter(), 10_000
     for i in range(count):
-        k, inner = sampler.anchor_class(i), sampler.draw(i).inner
+        k, inner = class_of(i), sampler.draw(i).inner
         found[k] += (known[inner.slices] == k).any()
     reached = np.array([found[k] for k in range(3)]) / count
     np.testing.assert_allclose(reached, shares or [1 / 3] * 3, atol=0.01)
     assert sum(found.values()) == count
+
+
+def test_shares_of_classes_that_the_labels_do_not_have_are_0():
+    volume = make_volume("layers", few_lines())  # of three classes
+    shares = (1.0, 2.0, 1.0)
+    wanted = [sampler_of(volume, class_shares=shares).draw(i) for i in range(20)]
+    more = sampler_of(volume, class_shares=(*shares, 0.0, 0.0))
+    assert [more.draw(i) for i in range(20)] == wanted
+    with pytest.raises(UserError, match="class 4 of 'facies' has the share 1 but no sample"):
+        sampler_of(volume, class_shares=(*shares, 0.0, 1.0))
+    one = sampler_of(volume, [(1, 1, 1)], class_shares=(0.0, 1.0))
+    assert {few_lines()[one.draw(i).inner.slices].item() for i in range(20)} == {1}
 
 
 def test_windows_keep_their_bounds_and_hold_every_labelled_sample_now_and_then(sparse):
@@ -96,11 +115,11 @@ def test_samples_of_a_class_are_equally_likely():
 
 def test_regions_are_drawn_by_their_weight_where_they_hold_the_class(sparse):
     volume, known = sparse
-    sampler = sampler_of(volume, weights=(1, 4))
+    sampler, class_of = sampler_of(volume, weights=(1, 4)), drawn_class(volume, known, weights=(1, 4))
     held = [{int(k) for k in np.unique(known[r.slices])} - {IGNORE} for r in REGIONS]
     found = {k: Counter() for k in range(3)}
     for i in range(6000):
-        found[sampler.anchor_class(i)][sampler.draw(i).region] += 1
+        found[class_of(i)][sampler.draw(i).region] += 1
     for k, counts in found.items():
         if k in held[0] & held[1]:
             assert abs(counts[REGIONS[1]] / counts.total() - 0.8) < 0.04
@@ -123,7 +142,7 @@ def test_labels_on_dead_traces_are_passed_over(cube):
     region = Box((4, 4, 0), (5, 10, 60))  # with traces that are dead
     sampler = BalancedWindows(cube.volume, "facies", [region], [(1, 1, 1)], (1, 1, 1), seed=0, overhang=0.0)
     for i in range(300):
-        assert cube.labels[sampler.draw(i).box.slices].item() == sampler.anchor_class(i)
+        assert cube.labels[sampler.draw(i).box.slices].item() != IGNORE
 
 
 def test_class_counts_are_exact(sparse):

@@ -195,3 +195,11 @@ def test_labels_are_looked_for_exactly(cube, region, labelled):
             check_labelled(cube.volume, "facies", {"train": (region,)})
         with pytest.raises(UserError, match="data.test .region 2 of 2.: no sample of labels 'facies'"):
             check_labelled(cube.volume, "facies", {"test": (Box((6, 0, 0), (1, 40, 60)), region)})
+
+
+def test_labels_without_data_are_none(cube):
+    with pytest.raises(UserError, match="data.test: no sample of labels 'facies' is labelled there and has data"):
+        check_labelled(cube.volume, "facies", {"test": (Box((6, 5, 6), (1, 1, 1)),)})  # NaN
+    with pytest.raises(UserError, match="data.test: no sample of labels 'facies' is labelled there and has data"):
+        check_labelled(cube.volume, "facies", {"test": (Box((7, 10, 0), (2, 4, 60)),)})  # dead
+    check_labelled(cube.volume, "facies", {"test": (Box((6, 5, 6), (1, 1, 2)), Box((7, 10, 0), (2, 5, 60)))})
