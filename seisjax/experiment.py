@@ -334,6 +334,17 @@ def _check_soft(config: Experiment, labels: str, label_scale: int, highest: int)
             raise UserError(f"{setting}: labels '{labels}' are {label_scale} times a probability; {instead}")
 
 
+def training_mesh(config: Experiment, survey: Survey, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh that a run trains and validates on: `make_mesh` for its batches, the parts of them too."""
+    size, parts = config.data.batch_size, config.optimizer.accumulation
+    mesh = make_mesh(config, survey, size, devices)
+    if parts > 1:
+        sharding.check_batch(size // parts, mesh, f"optimizer.accumulation={parts}, a part of data.batch_size={size}")
+    if config.evaluate.batch_size and "validation" in survey.regions:
+        sharding.check_batch(config.evaluate.batch_size, mesh, "evaluate.batch_size")
+    return mesh
+
+
 def make_mesh(config: Experiment, survey: Survey, batch_size: int, devices: Sequence[Any] | None = None) -> Mesh:
     """The mesh of all devices of the run, or of those given.
 
@@ -341,8 +352,6 @@ def make_mesh(config: Experiment, survey: Survey, batch_size: int, devices: Sequ
     """
     mesh = sharding.make_mesh(config.mesh.data, config.mesh.space, devices)
     sharding.check_batch(batch_size, mesh)
-    if config.optimizer.accumulation > 1:
-        sharding.check_batch(batch_size // config.optimizer.accumulation, mesh)
     axis = space_axis(config, survey)
     sharding.check_extent(survey.padded[axis], survey.volume.axes[axis].name, mesh)
     return mesh

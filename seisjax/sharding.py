@@ -56,14 +56,14 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Raise UserError unless the batch can be split evenly over the mesh's data axis."""
+def check_batch(batch_size: int, mesh: Mesh, field: str = "data.batch_size") -> None:
+    """Raise UserError, that names the field, unless the batch can be split evenly over the mesh's data axis."""
     devices = mesh.shape[DATA]
     if batch_size < 1 or batch_size % devices:
         below = batch_size // devices * devices
         fits = f"{below} or {below + devices}" if below > 0 else f"{devices}"
         raise UserError(
-            f"data.batch_size: {batch_size} windows cannot be split over mesh.data={devices}; "
+            f"{field}: {batch_size} windows cannot be split over mesh.data={devices}; "
             f"use a multiple of {devices} ({fits}) or another mesh.data"
         )
 

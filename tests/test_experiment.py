@@ -51,3 +51,18 @@ def test_labels_that_name_more_classes_than_the_network_has_are_drawn_by_its_sha
     named.data.sampling, named.data.class_shares = "balanced", (0.0, 1.0, 1.0)
     source = experiment.training_source(named, experiment.open_survey(named))
     assert (source.read(range(4))["labels"] != 255).any()
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "said"),
+    [
+        ("optimizer", "accumulation", 4, "optimizer.accumulation=4, a part of data.batch_size=8: 2 windows cannot be"),
+        ("evaluate", "batch_size", 6, "evaluate.batch_size: 6 windows cannot be split over mesh.data=4"),
+    ],
+)
+def test_every_batch_of_training_is_split_evenly(config: Experiment, section: str, name: str, value: int, said: str):
+    survey, config.mesh.data = experiment.open_survey(config), 4
+    assert experiment.training_mesh(config, survey).size == 4
+    setattr(getattr(config, section), name, value)
+    with pytest.raises(UserError, match=said):
+        experiment.training_mesh(config, survey)

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from seisjax import experiment
+from seisjax import distributed, experiment
 from seisjax.checkpoint import Checkpoints
 from seisjax.config import Experiment, from_dict, kernels_of, strides_of
-from seisjax.errors import UserError
+from seisjax.errors import UserError, note
 from seisjax.experiment import Fit, Segmenter, Survey, channels
 from seisjax.geometry import Shape, put_back
 from seisjax.models.parts import fingerprint
@@ -96,8 +97,8 @@ def load(
     """Open a run to use it. Raises UserError where there is none.
 
     checkpoint: "best", "last" or a step, or several of them with commas between; volume: URL of another volume than the
-    run's; own_statistics: normalise by that volume's statistics; batch_size: windows at a time, which the mesh must
-    divide; 0: the run's; resample: read that volume at the sampling interval of the run; compute: number format of the
+    run's; own_statistics: normalise by that volume's statistics; batch_size: windows at a time; 0: as many as it
+    is evaluated with; resample: read that volume at the sampling interval of the run; compute: number format of the
     network ("float32" or "bfloat16"); "": the run's.
     """
     values = folder.config_of(workdir)
@@ -113,7 +114,7 @@ def load(
         interval = record.get("sampling_interval")  # which the first runs did not note
         target = experiment.open_target(config, volume, record["axes"], interval, resample) if volume else None
         survey = target or experiment.open_survey(config, mixture=False)
-        mesh = experiment.make_mesh(config, survey, batch_size or config.data.batch_size)
+        mesh = _fitting_mesh(config, survey, batch_size or config.evaluate.batch_size or config.data.batch_size)
         fit = Fit(**record["fit" if "fit" in record else "statistics"])  # the latter: as the first runs had it
         if own_statistics:
             fit = dataclasses.replace(fit, **_statistics_of(survey.volume))
@@ -125,6 +126,28 @@ def load(
     finally:
         checkpoints.close()
     return Trained(config, survey, segmenter, first, record, state, tuple(members))
+
+
+def _fitting_mesh(config: Experiment, survey: Survey, batch_size: int) -> Mesh:
+    """The run's mesh, or where it does not fit these devices and this batch the largest that does.
+
+    A run is used where there are other devices than those it was trained on, and results depend on them by rounding
+    alone. Raises UserError where there is none.
+    """
+    try:
+        return experiment.make_mesh(config, survey, batch_size)
+    except UserError:
+        was, devices = config.mesh, jax.device_count()
+        space = was.space if was.space <= devices else math.gcd(was.space, devices)
+        data = max(n for n in range(1, devices // space + 1) if batch_size % n == 0)
+        other = dataclasses.replace(config, mesh=dataclasses.replace(was, data=data, space=space))
+        mesh = experiment.make_mesh(other, survey, batch_size)
+    if distributed.is_main():
+        note(
+            f"mesh: the run's data={was.data} x space={was.space} does not fit {batch_size} windows at a time on "
+            f"{devices} devices; data={data} x space={space} is used"
+        )
+    return mesh
 
 
 def _member(step: int, state: State) -> Member:

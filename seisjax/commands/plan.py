@@ -117,7 +117,7 @@ def _built(config: Experiment, devices: Sequence[Any]) -> tuple[Survey, Segmente
 
 
 def _segmenter(config: Experiment, survey: Survey, devices: Sequence[Any]) -> Segmenter:
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size, devices)
+    mesh = experiment.training_mesh(config, survey, devices)
     return experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
 
 

@@ -64,7 +64,7 @@ def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdo
     """The run at its latest checkpoint, or before its first step."""
     watchdog.alive("opening the data")
     survey = experiment.open_survey(config)
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    mesh = experiment.training_mesh(config, survey)
     source = experiment.training_source(config, survey)
     watchdog.alive("reading statistics of the training part")
     record = _new_record(config, survey)

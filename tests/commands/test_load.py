@@ -1,6 +1,8 @@
 """Runs opened to be used: which checkpoints, their probabilities, and what names their weights."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -93,3 +95,27 @@ def test_a_fingerprint_names_all_weights(trained: Path, run: Trained):
     assert changed(step=0) == last.fingerprint
     assert changed(params=jax.tree.map(lambda x: x + (x == x.max()) * 1e-3, member.params)) != last.fingerprint
     assert changed(params={"named": member.params}) != last.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "batch_size", "mesh"),
+    [
+        ({"mesh": {"data": 16}}, 0, (8, 1)),
+        ({"mesh": {"data": 4, "space": 4}}, 0, (2, 4)),
+        ({"mesh": {"data": -1}}, 3, (3, 1)),
+        ({"mesh": {"data": 4}, "evaluate": {"batch_size": 6}}, 0, (6, 1)),
+        ({"mesh": {"data": 2}, "optimizer": {"accumulation": 8}}, 2, (2, 1)),  # which is of training alone
+    ],
+)
+def test_a_run_is_used_on_other_devices(
+    trained: Path, layers: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, changes: dict, batch_size: int, mesh
+):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    config = json.loads((workdir / "config.json").read_text())
+    for section, values in changes.items():
+        config[section] |= values
+    (workdir / "config.json").write_text(json.dumps(config))
+    run = load(workdir, "last", volume=str(layers), batch_size=batch_size)
+    assert tuple(run.segmenter.mesh.shape.values()) == mesh
+    fits = mesh[0] == config["mesh"]["data"]
+    assert [f"data={mesh[0]} x space={mesh[1]} is used" in line for line in caplog.messages] == [True] * (not fits)

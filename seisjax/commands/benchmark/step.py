@@ -49,7 +49,7 @@ def measure(config: Experiment, *, turns: int = TURNS, steps: int = 5) -> dict[s
     check_alone(config, "step")
     check_whole(config)
     survey = experiment.open_survey(config)
-    mesh = experiment.make_mesh(config, survey, config.data.batch_size)
+    mesh = experiment.training_mesh(config, survey)
     segmenter = experiment.make_segmenter(config, survey, mesh, experiment.Fit(0.0, 1.0, 0.0, 1.0))
     with Progress(5, "compile", "part") as progress:
         parts = _compile(config, survey, segmenter, progress.update)
