@@ -42,12 +42,13 @@ class Coding:
         """What stands for no datum where samples of this type are handed to the device as they are stored; None where
         nothing does, or where the device would not know what they stand for: they have to be decoded before.
 
-        Floats are handed over where they are amplitudes themselves, whole numbers where one is missing and there is no
-        offset: a device may round a product and a sum once, where the host rounds twice.
+        Floats are handed over where they are amplitudes themselves, whole numbers where exactly one is missing and
+        there is no offset: a device may round a product and a sum once, where the host rounds twice.
         """
         if dtype.kind == "f" and dtype.itemsize <= 4 and self == Coding():
             return np.nan
         if dtype.kind in "iu" and dtype.itemsize <= 4 and self.offset == 0:
             limits = np.iinfo(dtype)
-            return next((int(m) for m in self.missing if m == int(m) and limits.min <= m <= limits.max), None)
+            numbers = {int(m) for m in self.missing if float(m).is_integer() and limits.min <= m <= limits.max}
+            return numbers.pop() if len(numbers) == 1 else None
         return None

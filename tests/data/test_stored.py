@@ -16,6 +16,7 @@ from seisjax.volumes import create_volume, open_volume
 
 SHAPE, WINDOW, PADDED = (12, 20, 30), (3, 7, 13), (4, 8, 16)
 MISSING = {"missing_value": -128}
+TWO_MISSING = {"missing_value": [-128, 7]}
 SCALED = {"scale_factor": 0.037}
 SHIFTED = SCALED | {"add_offset": -1.3}
 
@@ -59,7 +60,7 @@ STORES = {
     "float16": ("float16", {}),
     "int8": ("int8", MISSING),
     "int8 scaled": ("int8", MISSING | SCALED),
-    "int32, two missing": ("int32", {"missing_value": [-128, 7]} | SCALED),
+    "int32 scaled": ("int32", MISSING | SCALED),
 }
 
 
@@ -92,10 +93,11 @@ def test_sections_of_every_direction_are_laid_out_alike():
 
 @pytest.mark.parametrize(
     ("dtype", "attributes"),
-    [("int8", SCALED), ("int16", MISSING | SHIFTED), ("float32", SCALED), ("float32", MISSING)],
+    [("int8", SCALED), ("int16", MISSING | SHIFTED), ("float32", SCALED), ("float32", MISSING), ("int32", TWO_MISSING)],
 )
 def test_what_the_device_cannot_tell_is_decoded_before(dtype, attributes):
-    """Whole numbers of which none says that there is no datum, or with an offset; floats that stand for others."""
+    """Whole numbers of which none or several say that there is no datum, or with an offset; floats that stand for
+    others."""
     volume = make_volume(dtype, attributes)
     for one, other in zip(*(stream(volume, "uniform", as_stored=stored) for stored in (True, False)), strict=True):
         assert one["image"].dtype == np.float32
