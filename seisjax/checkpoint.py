@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ import tensorstore as ts
 from orbax.checkpoint import v1 as ocp
 
 from seisjax.errors import UserError
+from seisjax.files import write_json
 from seisjax.models.parts import named
 from seisjax.together import of_main, process_name
 
 _KEPT_NEWEST = 2  # should the newest turn out unreadable, the one before is still there
 _STATE = "state"
 _COMMITTED = "commit_success.txt"  # what Orbax writes last
+_AMENDED = "amended.json"  # in the folder of a step: what became known of it after it was saved
 _TORN = ".torn"  # ending of a folder that was set aside
 # Network file systems show a folder to other hosts after a while; NFS remembers for up to a minute what was not there.
 _LAG_SECONDS = 60.0
@@ -51,8 +53,9 @@ class Checkpoints:
         found = of_main(_survey(self._directory, writes) if main else None)
         _wait_to_see(self._directory, set(found["folders"]), writes)
         self._losses: dict[int, float | None] = dict(found["losses"])
+        self._amended: dict[int, dict[str, Any]] = dict(found["amended"])
         self._unread: set[int] = self._losses.keys() - set(found["read"])
-        self._checkpointer = _open(self._directory) if writes else None
+        self._checkpointer = _open(self._directory, lambda: self._losses) if writes else None
 
     @property
     def steps(self) -> list[int]:
@@ -77,21 +80,36 @@ class Checkpoints:
         return {"best": self.best, "last": self.latest} | {str(step): step for step in self.steps}
 
     def save(self, step: int, state: Any, record: dict[str, Any], validation_loss: float | None = None) -> None:
-        """Start to save `state` (a tree of arrays) as `step`, after the save before it has ended."""
+        """Start to save `state` (a tree of arrays) as `step`, after the save before it has ended.
+
+        A step is saved once: the newest checkpoint is never given up for another one (see `amend`).
+        """
         self.wait()
-        if self._checkpointer is None:
-            raise ValueError(f"{self._directory}: opened for reading")
+        if self._checkpointer is None or step in self._losses:
+            raise ValueError(f"{self._directory}: opened for reading, or holds step {step} already")
         if jax.process_index() == 0:
             _make(self._directory)  # where it cannot, threads of Orbax would wait for it for ten minutes
         metrics = None if validation_loss is None else {"loss": _finite(validation_loss)}
+        losses = self._losses | {step: validation_loss}
+        self._losses = {kept: losses[kept] for kept in _kept(losses)}
         try:
             self._pending = self._checkpointer.save_checkpointables_async(
-                step, {_STATE: state}, force=True, overwrite=True, metrics=metrics, custom_metadata=record
+                step, {_STATE: state}, force=True, metrics=metrics, custom_metadata=record
             )
         except Exception as error:
             raise self._cannot_write(error) from error
-        losses = self._losses | {step: validation_loss}
-        self._losses = {kept: losses[kept] for kept in _kept(losses)}
+
+    def amend(self, step: int, changes: dict[str, Any], validation_loss: float | None) -> None:
+        """Note the validation loss of a step that was saved without one, and what of its record is otherwise now.
+
+        The state stays as it is. Raises UserError where that cannot be written.
+        """
+        self.wait()
+        finite = validation_loss is not None and math.isfinite(validation_loss)
+        amended = {"record": changes, "loss": validation_loss if finite else None}
+        if jax.process_index() == 0:
+            write_json(self._directory / str(step) / _AMENDED, amended)
+        self._losses[step], self._amended[step] = amended["loss"], changes
 
     def wait(self) -> None:
         """Wait for the save under way. Raises UserError where it failed; the checkpoints before it are whole."""
@@ -104,8 +122,9 @@ class Checkpoints:
             raise self._cannot_write(error) from error
 
     def record(self, step: int) -> dict[str, Any]:
-        """The JSON record saved with `step`. Raises UserError where the checkpoint cannot be read."""
-        return json.loads(json.dumps(self._metadata(step).custom_metadata))
+        """The JSON record of `step`. Raises UserError where the checkpoint cannot be read."""
+        saved = json.loads(json.dumps(self._metadata(step).custom_metadata))
+        return saved | self._amended.get(step, {})
 
     def restore(self, step: int, target: Any) -> Any:
         """The state of `step`, laid out as `target`, a tree of ShapeDtypeStruct with shardings.
@@ -177,16 +196,20 @@ class Checkpoints:
 
 
 class _Keep:
-    """What Orbax asks which checkpoints it may delete."""
+    """What Orbax asks which checkpoints it may delete. `losses` gives those of the checkpoints that are to stay."""
+
+    def __init__(self, losses: Callable[[], Mapping[int, float | None]]):
+        self._losses = losses
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
         """One answer a checkpoint."""
-        kept = _kept({c.step: _loss(c.metrics) for c in checkpoints})
+        losses = self._losses()
+        kept = _kept({c.step: losses.get(c.step) for c in checkpoints})
         return [c.step in kept for c in checkpoints]
 
 
-def _open(directory: Path) -> Any:
-    return ocp.training.Checkpointer(str(directory), cleanup_tmp_directories=True, preservation_policy=_Keep())
+def _open(directory: Path, losses: Callable[[], Mapping[int, float | None]]) -> Any:
+    return ocp.training.Checkpointer(str(directory), cleanup_tmp_directories=True, preservation_policy=_Keep(losses))
 
 
 def _kept(losses: Mapping[int, float | None]) -> list[int]:
@@ -212,20 +235,23 @@ def _finite(loss: float) -> float:
 
 
 def _survey(directory: Path, writes: bool) -> dict[str, Any]:
-    """What process 0 finds: the steps that may be used, with their losses, which of them were read as a whole, and
-    the names of all folders of a step.
+    """What process 0 finds: the steps that may be used, with their losses, which of them were read as a whole, what
+    was amended of their records, and the names of all folders of a step.
 
     Read are the newest and the best; what is torn is told of, and renamed where the run writes here.
     """
     if writes:
         _make(directory)
     losses: dict[int, float | None] = {}
+    changes: dict[int, dict[str, Any]] = {}
     for step in _listed(directory):
         fault = _fault_of_documents(directory / str(step))
         if fault:
             _set_aside(directory / str(step), fault, writes)
         else:
             losses[step] = _loss(_json(directory / str(step) / "metrics" / "metrics", {}))
+            if amended := _amended(directory / str(step)):
+                losses[step], changes[step] = _loss(amended), amended["record"]
     read: set[int] = set()
     while unread := {max(losses, default=None), _best(losses)} - read - {None}:
         step = max(step for step in unread if step is not None)
@@ -234,7 +260,8 @@ def _survey(directory: Path, writes: bool) -> dict[str, Any]:
             _set_aside(directory / str(step), fault, writes)
             del losses[step]
         read.add(step)
-    return {"losses": sorted(losses.items()), "read": sorted(read), "folders": _listed(directory)}
+    amended = sorted(changes.items())
+    return {"losses": sorted(losses.items()), "read": sorted(read), "amended": amended, "folders": _listed(directory)}
 
 
 def _make(directory: Path) -> None:
@@ -291,6 +318,14 @@ def _fault_of_arrays(folder: Path) -> str:
 
 def _json(file: Path, absent: Any = None) -> Any:
     return absent if absent is not None and not file.exists() else json.loads(file.read_text())
+
+
+def _amended(folder: Path) -> dict[str, Any]:
+    """What was amended of a checkpoint; {} where nothing was, or a machine that failed has left half of it."""
+    try:
+        return _json(folder / _AMENDED, {})
+    except (OSError, ValueError):
+        return {}
 
 
 def _set_aside(folder: Path, fault: str, writes: bool) -> None:

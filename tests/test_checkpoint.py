@@ -131,10 +131,34 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     assert _names(folder) == {"8", "9"}
 
 
-def test_a_step_is_saved_again(folder: Path) -> None:
-    _save(folder, {9: 0.1})
-    assert _restored(folder) == (9, 9, _expected(9))
-    assert _names(folder) == {"6", "9"}
+def test_a_step_is_amended_and_never_written_again(folder: Path) -> None:
+    def files(step: int) -> dict[str, bytes]:
+        found = (file for file in (folder / str(step)).rglob("*") if file.is_file())
+        return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+
+    before, checkpoints = files(9), Checkpoints(folder)
+    with pytest.raises(ValueError, match="holds step 9 already"):
+        checkpoints.save(9, made["placed"](make_mesh(1, 1), False, 9), {}, 0.1)
+    checkpoints.amend(9, {"owed": False}, 0.1)
+    assert checkpoints.best == 9
+    checkpoints.close()
+    assert before.items() <= files(9).items()
+    checkpoints = Checkpoints(folder)
+    assert (checkpoints.best, checkpoints.record(9)) == (9, {"told": "at 9", "owed": False})
+    for step in (12, 15):
+        checkpoints.save(step, made["placed"](make_mesh(1, 1), False, step), {"told": f"at {step}"}, 0.3)
+    checkpoints.close()
+    assert _names(folder) == {"9", "12", "15"}
+    assert _restored(folder) == (15, 9, _expected(15))
+
+
+@pytest.mark.parametrize("loss", [None, math.nan])
+def test_a_validation_may_find_no_loss(folder: Path, loss: float | None) -> None:
+    checkpoints = Checkpoints(folder)
+    checkpoints.amend(9, {"owed": False}, loss)
+    checkpoints.close()
+    again = Checkpoints(folder, writes=False)
+    assert (again.best, again.record(9)) == (3, {"told": "at 9", "owed": False})
 
 
 def test_looking_changes_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -442,13 +466,15 @@ def _as_process_1(monkeypatch: pytest.MonkeyPatch, seen: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("there", [[3, 6], [3, 6, 9, 12], []])
 def test_a_folder_of_its_own_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch, there: list[int]) -> None:
-    _as_process_1(monkeypatch, {"losses": [], "read": [], "folders": there})
+    _as_process_1(monkeypatch, {"losses": [], "read": [], "amended": [], "folders": there})
     with pytest.raises(UserError, match=r"process 1 of 2 sees the steps 3, 6, 9, process 0 sees .*all hosts share"):
         Checkpoints(saved, writes=False)
 
 
 def test_a_file_system_that_lags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _as_process_1(monkeypatch, {"losses": [[3, 1.0], [6, None], [9, 2.0]], "read": [], "folders": [3, 6, 9]})
+    _as_process_1(
+        monkeypatch, {"losses": [[3, 1.0], [6, None], [9, 2.0]], "read": [], "amended": [], "folders": [3, 6, 9]}
+    )
     late = (folder / "9").rename(folder / "late")
     waits: list[float] = []
 

@@ -301,7 +301,11 @@ class _Run:
     def _save(self, step: int, state: State, validation: Validation | None) -> None:
         self.watchdog.alive(f"the checkpoint of step {step}")
         owed = {"validation_owed": validation is None and self.schedule.evaluates(step)}
-        self.checkpoints.save(step, state, self.record | owed, validation.loss if validation else None)
+        loss = validation.loss if validation else None
+        if step == self.checkpoints.latest:  # the launch has found it, and has taken no step since
+            self.checkpoints.amend(step, owed, loss)
+        else:
+            self.checkpoints.save(step, state, self.record | owed, loss)
 
     def _clear(self, state: State) -> State:
         return state | {"totals": self.zero_totals()}

@@ -161,6 +161,20 @@ def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path)
     assert got[12] == wanted[-1]
 
 
+def test_a_validation_that_was_owed_is_noted_of_the_checkpoint_that_is_there(
+    config: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    workdir, config.train.num_steps = tmp_path / "run", 1
+    with monkeypatch.context() as patch:
+        patch.setattr("seisjax.commands.train.StopNotice.reached", lambda self: "told to")
+        assert train(config, workdir, "train").stopped
+    before = {file: file.stat().st_mtime_ns for file in (workdir / "checkpoints").rglob("*") if file.is_file()}
+    for _ in range(2):  # once is enough
+        assert not train(config, workdir, "train").stopped
+        assert [(row["split"], row["step"]) for row in lines(workdir)] == [("train", 1), ("validation", 1)]
+    assert all(file.stat().st_mtime_ns == time for file, time in before.items())
+
+
 @pytest.mark.parametrize(
     ("norm", "bound", "meshes"),
     [
