@@ -18,17 +18,14 @@ from seisjax.training.pretrained import Match, Source, adopt, match
 from seisjax.training.state import State
 
 
-def first_state(
-    config: Experiment, segmenter: Segmenter, found: tuple[Source, Match] | None = None
-) -> tuple[State, dict[str, Any] | None]:
+def first_state(config: Experiment, segmenter: Segmenter) -> tuple[State, dict[str, Any] | None]:
     """The state before the first step, and what is noted of where it comes from: None where all of it is random.
 
-    found: what `find` found, if that was called before. Raises UserError as `find` does. All processes of a run must
-    call it.
+    Raises UserError as `find` does. All processes of a run must call it.
     """
     if not config.train.init_from:
         return segmenter.init(), None
-    source, taken = found or find(config, segmenter)
+    source, taken = find(config, segmenter)
     noted = {"part": config.train.init_part, "arrays": len(taken.arrays), "fresh": list(taken.fresh)}
     return adopt(segmenter.init(), taken), {**source.origin, **noted, "new_inputs": taken.new_inputs}
 

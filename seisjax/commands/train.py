@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from seisjax import distributed, experiment, metrics, sharding, together
 from seisjax.checkpoint import Checkpoints
-from seisjax.commands.pretrained import find, first_state
+from seisjax.commands.pretrained import first_state
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.data import MixedSource, WindowSource
 from seisjax.errors import UserError
@@ -68,32 +69,36 @@ def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdo
     source = experiment.training_source(config, survey)
     watchdog.alive("reading statistics of the training part")
     record = _new_record(config, survey)
-    found = None
-    if new and config.train.init_from:  # what is wrong with it is told before the folder is made
-        found = find(config, experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"])))
-
+    begin = functools.partial(_begin, config, survey, mesh, record)
+    begun = begin() if new else None  # what is wrong is told before the folder is made
     watchdog.alive("the latest checkpoint")
     checkpoints = Checkpoints(workdir / folder.CHECKPOINTS)
     latest = checkpoints.latest
-    if latest is not None:
+    if latest is None:
+        record, segmenter, state = begun or begin()
+    else:
         _check_same_data(config, checkpoints.record(latest), record)
         record = checkpoints.record(latest)
         if "fit" not in record:
             raise UserError(
                 f"--workdir={workdir}: an earlier seisjax began it, with other batches; use a new --workdir"
             )
-    fit = Fit(**record["fit"])
-    source = experiment.fitted_source(config, source, fit)
-    segmenter = experiment.make_segmenter(config, survey, mesh, fit)
-    if latest is None:
-        state, init = first_state(config, segmenter, found)
-        record |= {"init": init} if init else {}
-    else:
+        segmenter = experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"]))
         state = checkpoints.restore(latest, experiment.abstract_state(segmenter))
+    source = experiment.fitted_source(config, source, Fit(**record["fit"]))
     if distributed.is_main():
         fingerprints = record["data_fingerprint"], record.get("mixture_fingerprints", [])
         folder.write_run_record(workdir, to_dict(config), command, *fingerprints, record.get("init"))
     return _Run(config, workdir, survey, segmenter, source, checkpoints, record, state, watchdog)
+
+
+def _begin(
+    config: Experiment, survey: Survey, mesh: Mesh, record: dict[str, Any]
+) -> tuple[dict[str, Any], Segmenter, State]:
+    """A run before its first step: its record, its network, and the state that it begins with."""
+    segmenter = experiment.make_segmenter(config, survey, mesh, Fit(**record["fit"]))
+    state, init = first_state(config, segmenter)
+    return record | ({"init": init} if init else {}), segmenter, state
 
 
 def _new_record(config: Experiment, survey: Survey) -> dict[str, Any]:

@@ -24,15 +24,20 @@ FIGURES = "figures"
 def config_of(workdir: Path) -> dict[str, Any] | None:
     """The config that the run in `workdir` was started with; None where there is no run yet.
 
+    A folder for checkpoints that holds no file is what a start leaves that was ended in its first moments.
     Raises UserError where the folder holds something else, which a run must not mix with.
     """
     if (workdir / CONFIG).exists():
         return read_json(workdir / CONFIG)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"--workdir={workdir}: is a file; choose a folder")
-    if workdir.is_dir() and any(not entry.name.startswith(".") for entry in workdir.iterdir()):
+    if workdir.is_dir() and not all(entry.name.startswith(".") or _begun(entry) for entry in workdir.iterdir()):
         raise UserError(f"--workdir={workdir}: holds files but no run ({CONFIG}); choose an empty or a new folder")
     return None
+
+
+def _begun(entry: Path) -> bool:
+    return entry.name == CHECKPOINTS and entry.is_dir() and not any(path.is_file() for path in entry.rglob("*"))
 
 
 def write_run_record(

@@ -392,6 +392,33 @@ def test_a_folder_of_something_else_is_left_alone(config: Experiment, tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+def test_a_folder_of_other_checkpoints_is_left_alone(config: Experiment, tmp_path: Path):
+    (tmp_path / "checkpoints" / "epoch").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "epoch" / "model.pt").write_text("weights")
+    with pytest.raises(UserError, match="holds files but no run"):
+        train(config, tmp_path, "train")
+
+
+def test_what_the_network_refuses_leaves_no_folder(config: Experiment, tmp_path: Path):
+    config.mesh.space, config.augment.warp = 2, 1.0
+    with pytest.raises(UserError, match="augment.warp"):
+        train(config, tmp_path / "run", "train")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_that_was_ended_can_be_made_again(config: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    config.train.num_steps = 1
+    with monkeypatch.context() as patch:
+        patch.setattr("seisjax.training.workdir.write_run_record", end)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "run", "train")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
+    assert "trained 1 steps" in train(config, tmp_path / "run", "train").summary
+
+
 def test_a_loss_that_explodes_names_the_step(config: Experiment, tmp_path: Path):
     config.optimizer.learning_rate, config.optimizer.clip_norm, config.model.norm = 1e30, 0.0, "none"
     with pytest.raises(UserError, match=r"not finite at step \d"):
