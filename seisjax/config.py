@@ -221,6 +221,7 @@ _CHOICES = {
 _LEAST_SIDE = 4  # samples that model.strides="auto" leaves of a side
 _LOSSES = ("cross_entropy", "focal", "dice", "generalized_dice")
 _AT_LEAST = {
+    "seed": -(2**63),
     "data.neighbours": 0,
     "data.batch_size": 1,
     "data.label_scale": -1,
@@ -267,6 +268,7 @@ _AT_LEAST = {
     "train.evaluate_every": 0,
     "train.checkpoint_every": 0,
     "train.profile_steps": 0,
+    "train.hang_minutes": 0,
     "evaluate.batch_size": 0,
     "predict.batch_size": 0,
     "predict.overlap": 0,
@@ -274,6 +276,7 @@ _AT_LEAST = {
     "mesh.data": -1,
     "mesh.space": 1,
 }
+_AT_MOST = {"seed": 2**63 - 1, "augment.polarity": 1}
 _BELOW = {
     "data.overhang": 1,
     "augment.trace_dropout": 1,
@@ -297,16 +300,8 @@ _MAY_CHANGE = ("mesh", "evaluate", "predict", "optimizer.shard") + tuple(
 
 def validate(experiment: Experiment) -> None:
     """Check every value that can be judged without the data. Raises UserError that names the field."""
-    flat = flatten(to_dict(experiment))
-    for name, value in flat.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"config.{name}={value}: must be finite")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise UserError(f"config.{name}='{value}': unknown{nearest(str(value), _CHOICES[name])}")
-        if name in _AT_LEAST and value < _AT_LEAST[name]:
-            raise UserError(f"config.{name}={value}: must be at least {_AT_LEAST[name]}")
-        if name in _BELOW and value >= _BELOW[name]:
-            raise UserError(f"config.{name}={value}: must be below {_BELOW[name]}")
+    for name, value in flatten(to_dict(experiment)).items():
+        _validate_value(name, value)
     data, optimizer = experiment.data, experiment.optimizer
     for name in ("volume", "labels", "window", "train"):
         if not getattr(data, name):
@@ -330,6 +325,7 @@ def validate(experiment: Experiment) -> None:
         )
     kernels_of(experiment)
     _validate_padding(data.window, data.pad_to, multiples_of(experiment))
+    _validate_norm(experiment)
     if data.class_shares and data.sampling != "balanced":
         raise UserError(
             f"config.data.class_shares={data.class_shares}: only config.data.sampling='balanced' draws by class, not "
@@ -344,6 +340,23 @@ def validate(experiment: Experiment) -> None:
     _validate_loss(experiment)
     if experiment.mesh.data == 0:
         raise UserError("config.mesh.data=0: must be at least 1, or -1 for all devices that are left")
+
+
+def _validate_value(name: str, value: Any) -> None:
+    """Check one field by itself; a tuple is a list here."""
+    parts = value if isinstance(value, list) else [value]
+    if not all(math.isfinite(part) for part in parts if isinstance(part, float)):
+        raise UserError(f"config.{name}={value}: must be finite")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise UserError(f"config.{name}='{value}': unknown{nearest(str(value), _CHOICES[name])}")
+    if name in _AT_LEAST and value < _AT_LEAST[name]:
+        raise UserError(f"config.{name}={value}: must be at least {_AT_LEAST[name]}")
+    if name in _AT_MOST and value > _AT_MOST[name]:
+        raise UserError(f"config.{name}={value}: must be at most {_AT_MOST[name]}")
+    if name in _BELOW and value >= _BELOW[name]:
+        raise UserError(f"config.{name}={value}: must be below {_BELOW[name]}")
+    if name == "augment.flip_axes" and len(set(parts)) < len(parts):
+        raise UserError(f"config.{name}={value}: names an axis twice, which would mirror it back; name it once")
 
 
 def kernels_of(experiment: Experiment) -> tuple[tuple[int, ...], ...]:
@@ -409,6 +422,16 @@ def _validate_padding(window: tuple[int, ...], pad_to: tuple[int, ...], multiple
         raise UserError(
             f"config.data.pad_to={pad_to}: a side for each of config.data.window={window} is needed, 1 for 1, else a "
             f"multiple of the network's strides, {multiples}, that is no shorter; set {sides} or more, or leave it out"
+        )
+
+
+def _validate_norm(experiment: Experiment) -> None:
+    sides, multiples = experiment.data.pad_to or experiment.data.window, multiples_of(experiment)
+    if experiment.model.norm == "instance" and all(side <= m for side, m in zip(sides, multiples, strict=False)):
+        raise UserError(
+            f"config.model.norm='instance': config.model.levels={experiment.model.levels} leave one sample of "
+            f"config.data.window={experiment.data.window} at the bottleneck, which that norm makes 0; set fewer "
+            "levels, a larger window or 'group'"
         )
 
 

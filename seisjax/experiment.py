@@ -124,7 +124,7 @@ def open_survey(config: Experiment, *, mixture: bool = True) -> Survey:
     if not 2 <= sum(side > 1 for side in data.window) <= 3:
         raise UserError(f"data.window={data.window}: two or three sides must be longer than 1")
     _check_neighbours(volume, config)
-    if volume.axes[-1].name in data.directions:
+    if volume.axes[-1].name in data.directions or data.window[-1] == 1:
         _check_horizontal(config, volume.axes[-1].name)
     names = volume.class_names(data.labels)
     survey = Survey(volume, regions, tuple(data.window), _padded(config), names, scale)
@@ -238,6 +238,9 @@ def _check_neighbours(volume: Volume, config: Experiment) -> None:
 def _check_horizontal(config: Experiment, vertical: str) -> None:
     """Raise UserError where something is asked for that means nothing on a section across the vertical axis."""
     augment, data = config.augment, config.data
+    instead = (
+        f"take {vertical} out of data.directions" if data.window[-1] > 1 else "make data.window's last side longer"
+    )
     asked = {
         "model.vertical_position": config.model.vertical_position,
         "data.normalization='trace'": data.normalization == "trace",
@@ -251,7 +254,7 @@ def _check_horizontal(config: Experiment, vertical: str) -> None:
         if value:
             raise UserError(
                 f"{setting}: works along traces, which sections across {vertical} do not have; "
-                f"switch it off or take {vertical} out of data.directions"
+                f"switch it off or {instead}"
             )
 
 

@@ -157,13 +157,19 @@ def test_from_dict_fills_in_and_refuses() -> None:
         ("train.init_checkpoint", "last"),
         ("train.num_steps", 0),
         ("mesh.data", 0),
+        ("seed", 10**20),
+        ("data.train_weights", (1.0, float("inf"))),
+        ("loss.class_weights", (float("nan"), 1.0)),
+        ("augment.polarity", 1.5),
+        ("augment.flip_axes", ("time", "inline", "time")),
+        ("train.hang_minutes", -1.0),
     ],
 )
 def test_a_wrong_value_is_named(field: str, value: object) -> None:
     experiment = sound()
     validate(experiment)
-    section, name = field.split(".")
-    setattr(getattr(experiment, section), name, value)
+    *section, name = field.split(".")
+    setattr(getattr(experiment, section[0]) if section else experiment, name, value)
     with pytest.raises(UserError, match=rf"config\.{re.escape(field)}\b"):
         validate(experiment)
 
@@ -231,3 +237,14 @@ def test_neighbours_are_those_of_sections() -> None:
     experiment.data.window = (8, 64, 64)
     with pytest.raises(UserError, match=r"config.data.neighbours=2: sections have neighbours"):
         validate(experiment)
+
+
+def test_an_instance_norm_needs_more_than_one_sample() -> None:
+    experiment = sound()
+    experiment.data.window, experiment.model.norm, experiment.model.levels = (1, 13, 8), "instance", 4
+    validate(experiment)
+    experiment.data.window = (1, 7, 8)
+    with pytest.raises(UserError, match="config.model.norm='instance': config.model.levels=4 leave one sample"):
+        validate(experiment)
+    experiment.data.pad_to = (1, 16, 8)
+    validate(experiment)

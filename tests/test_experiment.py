@@ -66,3 +66,13 @@ def test_every_batch_of_training_is_split_evenly(config: Experiment, section: st
     setattr(getattr(config, section), name, value)
     with pytest.raises(UserError, match=said):
         experiment.training_mesh(config, survey)
+
+
+@pytest.mark.parametrize("setting", ["data.normalization", "data.agc", "augment.time_shift", "model.vertical_position"])
+def test_windows_across_the_vertical_axis_have_no_traces(config: Experiment, setting: str):
+    config.data.window = (4, 16, 1)
+    experiment.open_survey(config)
+    section, name = setting.split(".")
+    setattr(getattr(config, section), name, {"data.normalization": "trace", "data.agc": 5}.get(setting, True))
+    assert f"{setting}" in (line := refused(config))
+    assert "sections across time do not have; switch it off or make data.window's last side longer" in line
