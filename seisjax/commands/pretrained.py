@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 
 from seisjax import sharding
 from seisjax.checkpoint import Checkpoints
-from seisjax.config import Experiment, from_dict, to_dict
+from seisjax.config import Experiment, from_dict, kernels_of, strides_of, to_dict
 from seisjax.errors import UserError
 from seisjax.experiment import Segmenter, abstract_state
 from seisjax.inference.artifact import read_network
@@ -34,14 +34,21 @@ def find(config: Experiment, segmenter: Segmenter) -> tuple[Source, Match]:
     """The source that `train.init_from` names and what is taken of it. Raises UserError where it does not fit."""
     path, checkpoint = Path(config.train.init_from), config.train.init_checkpoint
     source = _of_artifact(path, checkpoint) if path.is_file() else _of_run(path, checkpoint, segmenter.mesh)
-    return source, match(source, abstract_state(segmenter), config.train.init_part, to_dict(config)["model"])
+    return source, match(source, abstract_state(segmenter), config.train.init_part, _options(config))
+
+
+def _options(config: Experiment) -> dict[str, Any]:
+    """The options of a network as `match` compares them: sides and strides of every level, however they are written."""
+    levels = {"strides": strides_of(config), "kernels": kernels_of(config)}
+    written = {name: ";".join(",".join(map(str, sides)) for sides in of) for name, of in levels.items()}
+    return to_dict(config)["model"] | written
 
 
 def _of_run(path: Path, checkpoint: str, mesh: Mesh) -> Source:
     where = f"train.init_from={path}"
     if not (path / folder.CONFIG).is_file():
         raise UserError(f"{where}: holds no run; give the folder of a run, or a file of launch/export.py")
-    model = to_dict(from_dict(folder.config_of(path) or {}))["model"]
+    model = _options(from_dict(folder.config_of(path) or {}))
     checkpoints = Checkpoints(path / folder.CHECKPOINTS, writes=False)
     try:
         known = checkpoints.by_name
@@ -60,6 +67,7 @@ def _of_artifact(path: Path, checkpoint: str) -> Source:
         raise UserError(f"train.init_checkpoint='{checkpoint}': {path} holds one checkpoint; leave it out")
     network, metadata = read_network(path)
     run = metadata["run"]
-    model = to_dict(from_dict({"model": run["config"]["model"]}))["model"]
+    known = run["config"]
+    model = _options(from_dict({"model": known["model"], "data": {"window": known["data"]["window"]}}))
     origin = {"from": str(path), "run": run["name"], "checkpoint": run["checkpoint"], "weights": run["weights"]}
     return Source(network, model, f"train.init_from={path}", origin)

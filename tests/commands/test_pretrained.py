@@ -205,6 +205,8 @@ REFUSED = [
     ({"train__init_checkpoint": "77"}, r"train.init_checkpoint='77': is not in .*; choose best, last"),
     ({"model__base_features": 8}, r"has model.base_features=4, this run 8"),
     ({"model__levels": 3}, r"has model.levels=2, this run 3"),
+    ({"model__strides": "1,2"}, r"has model.strides='2,2', this run '1,2'; set the same"),
+    ({"model__kernels": "1,3"}, r"has model.kernels='3,3;3,3', this run '1,3;3,3'"),
     ({"model__norm": "batch"}, r"has model.norm='group', this run 'batch'"),
     ({"model__activation": "gelu"}, r"has model.activation='relu', this run 'gelu'"),
     (
@@ -223,6 +225,15 @@ def test_what_does_not_fit_is_one_line_and_leaves_nothing(
         train(asked, tmp_path / "run", "train")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["run", "file"])
+def test_levels_may_be_written_otherwise(small: Experiment, trained: Path, artifact: Path, kind: str):
+    init_from = str(trained if kind == "run" else artifact)
+    options = {"model__strides": "auto", "model__kernels": "3,3"}
+    _, noted = begin(changed(small, train__init_from=init_from, **options))
+    assert noted is not None
+    assert not noted["fresh"]
 
 
 def test_inputs_are_not_left_out(small: Experiment):
