@@ -37,7 +37,10 @@ class Normalization:
     clip: float = 0.0
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Normalised images, float32. images: (B, *window, 1) in the data's units."""
+        """Normalised images, float32. images: (B, *window, channels) in the data's units.
+
+        Channels are sections side by side: each has traces of its own, and all of them together are the window.
+        """
         raw = images.astype(jnp.float32)
         valid = jnp.isfinite(raw)
         # Whatever the scope, all that follows is blind to the data's units, and no square overflows.
@@ -120,7 +123,7 @@ def _median(values: jax.Array, valid: jax.Array, axes: tuple[int, ...]) -> jax.A
 
 
 def _level(values: jax.Array, valid: jax.Array, samples: int) -> jax.Array:
-    """Values (B, *window, 1) over the root mean square of the `samples` around each along the window's last axis."""
+    """Values (B, *window, channels) over the root mean square of the `samples` around each along its trace."""
     samples = min(samples, 2 * values.shape[-2] - 1)  # from any sample that reaches both ends
     around = [(0, 0)] * (values.ndim - 2) + [(samples // 2, samples - 1 - samples // 2), (0, 0)]
     power = _sliding_sum(jnp.pad(values**2, around), samples)

@@ -95,7 +95,7 @@ class Turns:
     """Who of several comes at each turn, by their shares, and how often each came before: in closed form.
 
     Each comes as evenly as can be. Shares are met exactly where a cycle of up to 4096 turns can, and else to the next
-    1/4096 (whoever has a share comes at least once a cycle).
+    1/4096 (whoever has a share comes at least once a cycle; less than a billionth of all may count as none).
 
     Args:
       shares: one not negative number each, not all 0; they need not sum to 1.

@@ -112,9 +112,9 @@ def make_train_step(
     """The function (state, batch) -> (state, {"loss", "gradient_norm"}).
 
     `augment(images, labels, valid, indices)` changes normalised samples; `indices` are their places in the stream.
-    The batch is worked on in `accumulation` parts, whose loss numerators are summed: the result is that of one part,
-    to rounding. A batch without any labelled sample changes neither parameters nor their average, running statistics
-    or optimiser.
+    The batch is worked on in `accumulation` parts, whose loss numerators are summed: the result is that of one part, to
+    rounding, but for dropout, which is drawn for each part, and batch norm, which takes the statistics of each.
+    A batch without any labelled sample changes neither parameters nor their average, running statistics or optimiser.
     deep_supervision: `DeepSupervision.blocks` of the coarser resolutions that the network has logits of. average: decay
     of the running average of the parameters that the state holds if it is above 0. frozen: parts of the network
     (models.parts.PARTS) that have no gradient, so that nothing is computed for it; running statistics in them go on
