@@ -26,10 +26,11 @@ class StopNotice:
     creation to `close`.
     """
 
-    def __init__(self, max_minutes: float = 0.0) -> None:
-        """`max_minutes`: by the clock of process 0, from now on; 0: no limit."""
+    def __init__(self, max_minutes: float = 0.0, since: float | None = None) -> None:
+        """`max_minutes`: by the clock of process 0, from `since` (of time.monotonic()) or now on; 0: no limit."""
         self._several = jax.process_count() > 1
-        self._ends = time.monotonic() + max_minutes * 60 if max_minutes > 0 and jax.process_index() == 0 else None
+        limited = max_minutes > 0 and jax.process_index() == 0
+        self._ends = (time.monotonic() if since is None else since) + max_minutes * 60 if limited else None
         self._calls, self._requested, self._reason = 0, "", ""
         self._before = None if self._several else signal.signal(signal.SIGTERM, self._on_signal)
 

@@ -24,6 +24,11 @@ def test_the_first_request_is_the_reason():
         assert notice.reached() == "enough"
 
 
+def test_the_time_allowed_may_have_begun_before():
+    with StopNotice(max_minutes=1, since=time.monotonic() - 61) as notice:
+        assert notice.reached() == "train.max_minutes is over"
+
+
 def test_the_time_allowed_is_over():
     with StopNotice(max_minutes=0.1 / 60) as notice:
         assert notice.reached() == ""

@@ -17,7 +17,7 @@ from seisjax.checkpoint import Checkpoints
 from seisjax.commands.pretrained import first_state
 from seisjax.config import Experiment, check_resumable, from_dict, to_dict, validate
 from seisjax.data import MixedSource, WindowSource
-from seisjax.errors import UserError
+from seisjax.errors import UserError, note
 from seisjax.experiment import Fit, Segmenter, Survey, num_classes, training_stream
 from seisjax.reporting import MetricsWriter, Progress
 from seisjax.stopping import StopNotice
@@ -46,6 +46,7 @@ def train(config: Experiment, workdir: Path, command: str) -> Ended:
     Raises UserError for whatever is wrong with config, data or folder, before anything is written; and during the run
     where the loss stops being finite.
     """
+    began = time.monotonic()
     validate(config)
     if unlike := together.unlike_main(to_dict(config)):
         raise UserError(f"--config: process {unlike} has another one than process 0; give all the same flags")
@@ -54,15 +55,17 @@ def train(config: Experiment, workdir: Path, command: str) -> Ended:
         check_resumable(from_dict(before), config)
     distributed.meet("all know the run's folder, before anything is written there")
     with Watchdog(config.train.hang_minutes, together.process_name()) as watchdog:
-        run = _open_run(config, workdir, command, watchdog, new=before is None)
+        run = _open_run(config, workdir, command, watchdog, began, new=before is None)
         try:
             return run.train()
         finally:
             run.close()
 
 
-def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdog, *, new: bool) -> "_Run":
-    """The run at its latest checkpoint, or before its first step."""
+def _open_run(
+    config: Experiment, workdir: Path, command: str, watchdog: Watchdog, began: float, *, new: bool
+) -> "_Run":
+    """The run at its latest checkpoint, or before its first step. `began`: when the launch did."""
     watchdog.alive("opening the data")
     survey = experiment.open_survey(config)
     mesh = experiment.training_mesh(config, survey)
@@ -89,7 +92,7 @@ def _open_run(config: Experiment, workdir: Path, command: str, watchdog: Watchdo
     if distributed.is_main():
         fingerprints = record["data_fingerprint"], record.get("mixture_fingerprints", [])
         folder.write_run_record(workdir, to_dict(config), command, *fingerprints, record.get("init"))
-    return _Run(config, workdir, survey, segmenter, source, checkpoints, record, state, watchdog)
+    return _Run(config, workdir, survey, segmenter, source, checkpoints, record, state, watchdog, began)
 
 
 def _begin(
@@ -162,6 +165,7 @@ class _Run:
         record: dict[str, Any],
         state: State,
         watchdog: Watchdog,
+        began: float,
     ):
         self.config, self.survey, self.source, self.checkpoints = config, survey, source, checkpoints
         self.record, self.state, self.watchdog = record, state, watchdog
@@ -180,12 +184,19 @@ class _Run:
         self.writer.truncate(self.first_step)
         self.progress = Progress(plan.num_steps, "train", "step", initial=self.first_step, enabled=self.main)
         self.bytes_read_before = bytes_read()
-        self.notice = StopNotice(plan.max_minutes)
+        self.notice = StopNotice(plan.max_minutes, began)
+        self.tracing = False
         self.first_batch: Batch | None = None  # until it is drawn
 
     def train(self) -> Ended:
         """Run the loop from the state's step on."""
         config, segmenter = self.config, self.segmenter
+        left = config.train.num_steps - self.first_step
+        if config.train.profile_steps and 0 < left <= _PROFILE_FROM and self.main:
+            note(
+                f"train.profile_steps: nothing will be traced, for that begins after step {_PROFILE_FROM} of a launch "
+                f"and train.num_steps={config.train.num_steps} leaves {left}"
+            )
         batches = training_stream(config, self.survey, self.source, segmenter.mesh, self.first_step)
         stream = self._keeping_first(batches) if self.first_step == 0 and config.train.figures else batches
         actions = Actions(
@@ -211,6 +222,7 @@ class _Run:
     def close(self) -> None:
         """Let go of files, after the checkpoint under way is written."""
         self.notice.close()
+        self._end_trace()
         self.progress.close()
         self.writer.close()
         self.checkpoints.close()
@@ -247,8 +259,14 @@ class _Run:
         taken, steps_wanted = step - self.first_step, self.config.train.profile_steps
         if steps_wanted and taken == _PROFILE_FROM:
             jax.profiler.start_trace(str(self.figures.with_name("profile")))
-        if steps_wanted and taken == _PROFILE_FROM + steps_wanted:
+            self.tracing = True
+        if taken == _PROFILE_FROM + steps_wanted:
+            self._end_trace()
+
+    def _end_trace(self) -> None:
+        if self.tracing:
             jax.profiler.stop_trace()
+            self.tracing = False
 
     def _log(self, step: int, totals: dict[str, Any], samples_per_second: float, waiting_share: float) -> None:
         count = float(totals["steps"])

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -417,6 +419,25 @@ def test_a_start_that_was_ended_can_be_made_again(config: Experiment, tmp_path: 
             train(config, tmp_path / "run", "train")
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoints"]
     assert "trained 1 steps" in train(config, tmp_path / "run", "train").summary
+
+
+def test_a_trace_ends_with_the_launch(
+    config: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    config.train.num_steps, config.train.profile_steps = 1, 5
+    train(config, tmp_path / "run", "train")
+    assert "train.profile_steps: nothing will be traced" in caplog.text
+    monkeypatch.setattr("seisjax.commands.train._PROFILE_FROM", 1)
+    config.train.num_steps = 3
+    train(config, tmp_path / "run", "train")
+    assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+def test_the_time_allowed_begins_with_the_launch(config: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    later = types.SimpleNamespace(monotonic=lambda: time.monotonic() + 3600)  # the data took an hour to open
+    monkeypatch.setattr("seisjax.stopping.time", later)
+    config.train.max_minutes = 30.0
+    assert train(config, tmp_path / "run", "train").summary.startswith("stopped at step 1 (train.max_minutes is over")
 
 
 def test_a_loss_that_explodes_names_the_step(config: Experiment, tmp_path: Path):
