@@ -344,17 +344,18 @@ def validate(experiment: Experiment) -> None:
 
 def _validate_value(name: str, value: Any) -> None:
     """Check one field by itself; a tuple is a list here."""
-    parts = value if isinstance(value, list) else [value]
-    if not all(math.isfinite(part) for part in parts if isinstance(part, float)):
-        raise UserError(f"config.{name}={value}: must be finite")
-    if name in _CHOICES and value not in _CHOICES[name]:
-        raise UserError(f"config.{name}='{value}': unknown{nearest(str(value), _CHOICES[name])}")
-    if name in _AT_LEAST and value < _AT_LEAST[name]:
-        raise UserError(f"config.{name}={value}: must be at least {_AT_LEAST[name]}")
-    if name in _AT_MOST and value > _AT_MOST[name]:
-        raise UserError(f"config.{name}={value}: must be at most {_AT_MOST[name]}")
-    if name in _BELOW and value >= _BELOW[name]:
-        raise UserError(f"config.{name}={value}: must be below {_BELOW[name]}")
+    parts: list[Any] = value if isinstance(value, list) else [value]
+    for part in parts:
+        if isinstance(part, float) and not math.isfinite(part):
+            raise UserError(f"config.{name}={value}: must be finite")
+        if name in _CHOICES and part not in _CHOICES[name]:
+            raise UserError(f"config.{name}='{part}': unknown{nearest(str(part), _CHOICES[name])}")
+        if name in _AT_LEAST and part < _AT_LEAST[name]:
+            raise UserError(f"config.{name}={part}: must be at least {_AT_LEAST[name]}")
+        if name in _AT_MOST and part > _AT_MOST[name]:
+            raise UserError(f"config.{name}={part}: must be at most {_AT_MOST[name]}")
+        if name in _BELOW and part >= _BELOW[name]:
+            raise UserError(f"config.{name}={part}: must be below {_BELOW[name]}")
     if name == "augment.flip_axes" and len(set(parts)) < len(parts):
         raise UserError(f"config.{name}={value}: names an axis twice, which would mirror it back; name it once")
 
