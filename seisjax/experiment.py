@@ -27,6 +27,7 @@ from seisjax.data import (
     Turns,
     WindowSource,
     check_labelled,
+    check_one_example,
     check_window,
     class_counts,
     fit_classes,
@@ -207,6 +208,8 @@ def _check_generated(volume: Volume, config: Experiment, regions: dict[str, tupl
             "data.synthesis='device': makes whole panels with their labels, so it needs data.volume='synthetic:...', "
             "and neither data.labels_volume nor data.directions; else set data.synthesis='host'"
         )
+    if data.synthesis == "device":
+        check_one_example(volume.axes, data.window)
     if not isinstance(volume, SyntheticVolume):
         return
     sampling, weighting = data.sampling, config.loss.class_weighting

@@ -3,7 +3,7 @@
 from seisjax.data.balanced import BalancedWindows
 from seisjax.data.blocks import BlockWindows
 from seisjax.data.draws import Draw, Sampler, Turns
-from seisjax.data.generated import GeneratedBatches
+from seisjax.data.generated import GeneratedBatches, check_one_example
 from seisjax.data.label_counts import check_labelled, class_counts, fit_classes
 from seisjax.data.mixture import Member, MixedSource, make_member
 from seisjax.data.pipeline import evaluation_batches, training_batches
@@ -27,6 +27,7 @@ __all__ = [
     "UniformWindows",
     "WindowSource",
     "check_labelled",
+    "check_one_example",
     "check_window",
     "class_counts",
     "evaluation_batches",

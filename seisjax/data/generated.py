@@ -12,7 +12,7 @@ from seisjax.data.draws import Draw
 from seisjax.data.pipeline import GlobalBatch
 from seisjax.data.source import WindowSource
 from seisjax.errors import UserError
-from seisjax.geometry import Shape
+from seisjax.geometry import Axis, Shape
 from seisjax.sharding import batch_sharding, check_batch, check_extent
 from seisjax.synthetic import MakeWindow
 
@@ -47,12 +47,8 @@ class GeneratedBatches(Iterator[GlobalBatch]):
         axes, window, padded = source.volume.axes, source.sampler.window, source.padded
         if space_dim is not None:
             check_extent(padded[space_dim - 1], axes[space_dim - 1].name, mesh)
+        check_one_example(axes, window)
         leading = axes[0].name == "example"
-        if leading and (window[0] != 1 or padded[0] != 1):
-            raise UserError(
-                f"data.window={window}: examples made on the device come one a window; "
-                "make its first side 1, or set data.synthesis='host'"
-            )
         self._sampler, self._batch_size, self._step, self._leading = source.sampler, batch_size, start_step, leading
         self._rows = NamedSharding(mesh, PartitionSpec(DATA))
         assert source.labels is not None, "training windows have labels"
@@ -67,6 +63,15 @@ class GeneratedBatches(Iterator[GlobalBatch]):
 
     def close(self) -> None:
         """Nothing is read ahead."""
+
+
+def check_one_example(axes: Sequence[Axis], window: Sequence[int]) -> None:
+    """Raise UserError for windows of several examples."""
+    if axes[0].name == "example" and window[0] != 1:
+        raise UserError(
+            f"data.window={tuple(window)}: examples made on the device come one a window; "
+            "make its first side 1, or set data.synthesis='host'"
+        )
 
 
 def _numbers(draw: Draw | None, leading: bool) -> np.ndarray:

@@ -63,6 +63,7 @@ def test_panels_made_on_host_and_device_train_alike(synthetic: Experiment, tmp_p
         ("data.sampling", "balanced", r"data\.sampling='balanced': .* set data\.sampling='uniform'"),
         ("loss.class_weighting", "inverse", r"loss\.class_weighting='inverse': .* set loss\.class_weights"),
         ("evaluate.baselines", True, r"all 100000 panels of data\.train; set evaluate\.baselines=False"),
+        ("data.window", (2, 14, 96), r"data\.window=\(2, 14, 96\): examples made on the device come one a window"),
         ("data.volume", None, r"data\.synthesis='device': .* needs data\.volume='synthetic:"),
     ],
 )
@@ -73,5 +74,7 @@ def test_what_needs_all_panels_is_refused(synthetic: Experiment, layers: Path, f
         synthetic.data.volume, synthetic.data.labels, synthetic.data.synthesis = str(layers), "facies", "device"
         synthetic.data.window, synthetic.data.train, synthetic.data.validation = (1, 16, 32), "inline:100-109", ""
         synthetic.data.test = ""
+    if field == "data.window":
+        synthetic.data.synthesis = "device"
     with pytest.raises(UserError, match=message):
         plan(synthetic)
