@@ -53,9 +53,10 @@ def train(config: Experiment, workdir: Path, command: str) -> Ended:
     before = folder.config_of(workdir)
     if before is not None:
         check_resumable(from_dict(before), config)
+    new = together.of_main(before is None)  # not as each sees it: what is done at which point depends on it
     distributed.meet("all know the run's folder, before anything is written there")
     with Watchdog(config.train.hang_minutes, together.process_name()) as watchdog:
-        run = _open_run(config, workdir, command, watchdog, began, new=before is None)
+        run = _open_run(config, workdir, command, watchdog, began, new=new)
         try:
             return run.train()
         finally:
