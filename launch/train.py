@@ -37,7 +37,7 @@ PLAN_FOR = flags.DEFINE_string(
     f"with --dry_run: devices to compile for in place of this machine's, which need not be there: {EXAMPLES}",
 )
 STOPPED_STATUS = flags.DEFINE_integer(
-    "stopped_status", 0, "exit status where SIGTERM, a preemption notice or train.max_minutes stopped the run"
+    "stopped_status", 0, "exit status where SIGTERM, Ctrl-C, a preemption notice or train.max_minutes stopped the run"
 )
 join = define_processes()
 

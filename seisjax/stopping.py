@@ -4,16 +4,17 @@ import os
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import jax
 from jax.experimental import multihost_utils
 
-_NOTICE = "SIGTERM or a preemption notice"
+_NOTICE = "SIGTERM, Ctrl-C or a preemption notice"
+_INTERRUPTED = b"\nCtrl-C: a checkpoint after the step under way, then the end; once more ends it at once, without\n"
 
 
 class StopNotice:
-    """SIGTERM, a preemption notice or the end of the time allowed, to any process, as a reason for all to stop.
+    """SIGTERM, Ctrl-C, a preemption notice or the end of the time allowed, to any process, as a reason for all to stop.
 
         with StopNotice(max_minutes=60) as notice:
             for batch in batches:
@@ -23,7 +24,7 @@ class StopNotice:
 
     With several processes the notice goes by JAX's coordination service, which joins SIGTERM and what the cluster
     announces and finds the next call that no process has passed yet. With one process SIGTERM is handled here, from
-    creation to `close`.
+    creation to `close`. So is the first Ctrl-C (SIGINT) in any case; a second one is a KeyboardInterrupt.
     """
 
     def __init__(self, max_minutes: float = 0.0, since: float | None = None) -> None:
@@ -32,7 +33,10 @@ class StopNotice:
         limited = max_minutes > 0 and jax.process_index() == 0
         self._ends = (time.monotonic() if since is None else since) + max_minutes * 60 if limited else None
         self._calls, self._requested, self._reason = 0, "", ""
-        self._before = None if self._several else signal.signal(signal.SIGTERM, self._on_signal)
+        handled = [] if self._several else [signal.SIGTERM]
+        # Where it is ignored, the run is in the background of a shell, whose Ctrl-C is meant for another.
+        handled += [] if signal.getsignal(signal.SIGINT) is signal.SIG_IGN else [signal.SIGINT]
+        self._before: dict[int, Any] = {number: signal.signal(number, self._on_signal) for number in handled}
 
     def request(self, reason: str) -> None:
         """Ask all processes to stop. What this process gives as the reason; the others only learn of a notice."""
@@ -59,9 +63,9 @@ class StopNotice:
         return self._reason
 
     def close(self) -> None:
-        """Give SIGTERM back to whoever handled it before."""
-        if not self._several:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL if self._before is None else self._before)
+        """Give the signals back to whoever handled them before."""
+        for number in self._before:
+            self._give_back(number)
 
     def __enter__(self) -> Self:
         return self
@@ -72,4 +76,14 @@ class StopNotice:
         self.close()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.request(signal.Signals(number).name)
+        if number != signal.SIGINT:
+            self.request(signal.Signals(number).name)
+            return
+        self._give_back(number)
+        if jax.process_index() == 0:
+            os.write(2, _INTERRUPTED)  # not by print: the signal may have come in the middle of one
+        self.request("Ctrl-C")
+
+    def _give_back(self, number: int) -> None:
+        before = self._before[number]
+        signal.signal(number, signal.SIG_DFL if before is None else before)

@@ -70,7 +70,7 @@ def test_a_termination_of_one_process_stops_all_and_other_processes_go_on(
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [75, 75], outputs
     stopped = max(step for step, _ in metrics(run))
-    assert f"stopped at step {stopped} (SIGTERM or a preemption notice" in outputs[0][0]
+    assert f"stopped at step {stopped} (SIGTERM, Ctrl-C or a preemption notice" in outputs[0][0]
     assert "stopped" not in outputs[1][0]
 
     # One process of as many devices goes on where two stopped, and it is as if it had run alone.
