@@ -19,7 +19,7 @@ from absl import flags
 
 from seisjax import distributed, runtime
 from seisjax.command_line import define_processes, run
-from seisjax.commands.plan import plan
+from seisjax.commands.plan import plan_lines
 from seisjax.commands.train import train
 from seisjax.config_flags import define_config
 from seisjax.errors import UserError
@@ -52,7 +52,9 @@ def main(argv: Sequence[str]) -> int:
     if hardware is None:
         join()
     if DRY_RUN.value:
-        print(plan(CONFIG.value, DEVICE.value, hardware))
+        for line in plan_lines(CONFIG.value, DEVICE.value, hardware):
+            if distributed.is_main():
+                print(line, flush=True)
         return 0
     if not WORKDIR.value:
         raise UserError("--workdir: missing; give the folder that the run shall own")

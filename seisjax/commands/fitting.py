@@ -97,36 +97,31 @@ def find_limits(device_gibibytes: float = 0.0, hardware: Hardware | None = None)
 
 def try_options(
     config: Experiment, limits: Limits, devices: int, measure: Callable[[Experiment], Memory]
-) -> Iterator[tuple[Options, Memory]]:
+) -> Iterator[str]:
     """What each option that saves memory would take alone; where none suffices, several together until they do.
+
+    Lines of a table, each as soon as its memory is measured, and one on the first options that fit.
 
     `measure` gives the memory of a config; it raises UserError where data or devices do not allow one, which is left
     out. `devices`: how many there are to split over.
     """
-    found = False
-    for options in _alone(config, devices):
-        for memory in _measured(config, options, measure):
-            found = found or limits.allow(memory)
-            yield options, memory
-    for options in [] if found else _together(config, devices):
-        for memory in _measured(config, options, measure):
-            yield options, memory
-            if limits.allow(memory):
-                return
-
-
-def table(tried: list[tuple[Options, Memory]], limits: Limits) -> list[str]:
-    """A line for each that was tried, and the first that fits."""
-    names = [_flags(options) for options, _ in tried]
-    width = max(map(len, names), default=0)
-    lines = [f"{'with':<{width}}  MiB a device  MiB a host  fits"]
-    fits = [limits.allow(memory) for _, memory in tried]
-    for name, (_, memory), enough in zip(names, tried, fits, strict=True):
-        sizes = f"{mebibytes(memory.device):>12}  {mebibytes(memory.host):>10}"
-        lines.append(f"{name:<{width}}  {sizes}  {'yes' if enough else 'no'}")
-    first = next((name for name, enough in zip(names, fits, strict=True) if enough), "")
+    first = ""
+    for group in (_alone, _together):
+        flags = {_flags(options): options for options in group(config, devices)}
+        if first or not flags:
+            continue
+        width = max(map(len, flags))
+        yield f"{'with':<{width}}  MiB a device  MiB a host  fits"
+        for name, options in flags.items():
+            for memory in _measured(config, options, measure):
+                enough = limits.allow(memory)
+                sizes = f"{mebibytes(memory.device):>12}  {mebibytes(memory.host):>10}"
+                yield f"{name:<{width}}  {sizes}  {'yes' if enough else 'no'}"
+                first = first or (name if enough else "")
+            if first and group is _together:
+                break
     more = "none of these fits; a smaller data.window, model.base_features or data.batch_size takes less, and so does "
-    return [*lines, f"the first that fits: {first}" if first else more + "mesh.space on more devices"]
+    yield f"the first that fits: {first}" if first else more + "mesh.space on more devices"
 
 
 def mebibytes(size: int) -> str:

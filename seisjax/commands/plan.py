@@ -1,7 +1,7 @@
 """What training would take, before it starts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seisjax import experiment
-from seisjax.commands.fitting import Limits, Memory, find_limits, table, try_options
+from seisjax.commands.fitting import Limits, Memory, find_limits, try_options
 from seisjax.commands.pretrained import find
 from seisjax.config import Experiment, flatten, to_dict, validate
 from seisjax.conventions import AMPLITUDE, LABELS_PREFIX
@@ -25,9 +25,16 @@ from seisjax.volumes.resampling import ResampledVolume, as_recorded, sampling_in
 
 
 def plan(config: Experiment, device_gibibytes: float = 0.0, hardware: Hardware | None = None) -> str:
-    """What `train` would do: the resolved config, shapes, parameters, memory and steps, as text. Writes nothing.
+    """The lines of `plan_lines` as one text."""
+    return "\n".join(plan_lines(config, device_gibibytes, hardware))
 
-    Where memory does not suffice, options that save some are tried too.
+
+def plan_lines(config: Experiment, device_gibibytes: float = 0.0, hardware: Hardware | None = None) -> Iterator[str]:
+    """What `train` would do: the resolved config, shapes, parameters, memory and steps, line by line. Writes nothing.
+
+    Where memory does not suffice, options that save some are tried too. Each line is there as soon as it is known: for
+    memory a step is compiled, which takes from seconds to minutes, and so it is for each option. Raises UserError for
+    a config that `train` would refuse, before the first line.
 
     Args:
       config: the experiment.
@@ -35,30 +42,29 @@ def plan(config: Experiment, device_gibibytes: float = 0.0, hardware: Hardware |
       hardware: devices that the step is compiled for in place of this machine's.
     """
     devices = _devices(hardware)
-    limits = find_limits(device_gibibytes, hardware)
     survey, segmenter = _built(config, devices)
+    begins = [find(config, segmenter)[1]] if config.train.init_from else []
     state, batch = experiment.abstract_state(segmenter), abstract_batch(config, survey)
-    samples = sum(box.size for box in survey.regions["train"])
-    size, window = config.data.batch_size, int(np.prod(survey.window))
-    lines = ["config"]
-    lines += [f"  {name} = {value!r}" for name, value in flatten(to_dict(config)).items()]
-    lines += ["data"]
-    lines += [f"  {line}" for line in survey.volume.describe().splitlines()]
-    lines += [f"  {name}: {format_regions(boxes, survey.volume.axes)}" for name, boxes in survey.regions.items()]
+    yield "config"
+    yield from (f"  {name} = {value!r}" for name, value in flatten(to_dict(config)).items())
+    yield "data"
+    yield from (f"  {line}" for line in survey.volume.describe().splitlines())
+    yield from (f"  {name}: {format_regions(boxes, survey.volume.axes)}" for name, boxes in survey.regions.items())
     shares = np.array(experiment.mixture_weights(config)) / sum(experiment.mixture_weights(config))
     for member, share in zip(survey.others, shares[1:], strict=True):
-        lines += [f"and of {100 * share:.3g} % of the windows", *_member_lines(member)]
-    lines += ["plan"]
-    lines += [f"  {'image':<10}  " + ", labels ".join(f"{x.dtype} {x.shape}" for x in batch.values())]
-    lines += [f"  mesh        {dict(segmenter.mesh.shape)} of {devices[0].device_kind}"]
-    lines += [f"  parameters  {parameter_count(state['params']):,}"]
-    if config.train.init_from:
-        lines += [f"  begins from {config.train.init_from}: {find(config, segmenter)[1]}"]
-    lines += [f"  {line}" for line in _memory_lines(config, survey, segmenter, limits, devices)]
-    drawn = window * size * shares[0]  # samples of data.volume a step
+        yield f"and of {100 * share:.3g} % of the windows"
+        yield from _member_lines(member)
+    yield "plan"
+    yield f"  {'image':<10}  " + ", labels ".join(f"{x.dtype} {x.shape}" for x in batch.values())
+    yield f"  mesh        {dict(segmenter.mesh.shape)} of {devices[0].device_kind}"
+    yield f"  parameters  {parameter_count(state['params']):,}"
+    yield from (f"  begins from {config.train.init_from}: {taken}" for taken in begins)
+    limits = find_limits(device_gibibytes, hardware)
+    yield from (f"  {line}" for line in _memory_lines(config, survey, segmenter, limits, devices))
+    samples = sum(box.size for box in survey.regions["train"])
+    drawn = int(np.prod(survey.window)) * config.data.batch_size * shares[0]  # samples of data.volume a step
     passed = f"{samples / drawn:,.1f} steps" if drawn else "never: its weight is 0"
-    lines += [f"  one pass    {passed}; {config.train.num_steps:,} steps are asked for"]
-    return "\n".join(lines)
+    yield f"  one pass    {passed}; {config.train.num_steps:,} steps are asked for"
 
 
 def _devices(hardware: Hardware | None) -> Sequence[Any]:
@@ -95,18 +101,17 @@ def lower_step(config: Experiment, hardware: Hardware | None = None) -> jax.stag
 
 def _memory_lines(
     config: Experiment, survey: Survey, segmenter: Segmenter, limits: Limits, devices: Sequence[Any]
-) -> list[str]:
+) -> Iterator[str]:
     memory = _memory(config, survey, segmenter, limits)
-    lines = [f"{name:<10}  {line}" for name, line in zip(("memory", ""), memory.lines(), strict=True)]
-    lines += [f"fits        {limits.verdict(memory)}"]
+    yield from (f"{name:<10}  {line}" for name, line in zip(("memory", ""), memory.lines(), strict=True))
+    yield f"fits        {limits.verdict(memory)}"
     if limits.allow(memory):
-        return lines
+        return
 
     def measure(changed: Experiment) -> Memory:
         return _memory(changed, survey, _segmenter(changed, survey, devices), limits)
 
-    tried = list(try_options(config, limits, len(devices), measure))
-    return lines + [f"            {line}" for line in table(tried, limits)]
+    yield from (f"            {line}" for line in try_options(config, limits, len(devices), measure))
 
 
 def _built(config: Experiment, devices: Sequence[Any]) -> tuple[Survey, Segmenter]:

@@ -15,7 +15,7 @@ import pytest
 
 from seisjax import experiment
 from seisjax.commands.benchmark.inputs import random_batch
-from seisjax.commands.plan import abstract_batch, plan, plan_memory
+from seisjax.commands.plan import abstract_batch, plan, plan_lines, plan_memory
 from seisjax.config import Experiment
 from seisjax.hardware import Hardware
 from seisjax.memory import resident_bytes
@@ -79,6 +79,15 @@ def test_a_processors_devices_share_the_hosts_memory(config: Experiment):
     assert abs(steps - 8 * device) <= 8  # each is rounded to a MiB
     assert host > steps
     assert re.search(r"\n  fits        yes: [\d,]+ of [\d,]+ MiB a host to spare\n", text)
+
+
+def test_all_but_memory_is_told_before_anything_is_compiled(config: Experiment, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(jax.stages.Lowered, "compile")
+    lines = []
+    with pytest.raises(AttributeError, match="compile"):
+        lines.extend(plan_lines(config))  # keeps what came before
+    assert lines[0] == "config"
+    assert lines[-1].startswith("  parameters")
 
 
 def test_a_run_is_planned_for_other_devices(config: Experiment):
