@@ -135,7 +135,7 @@ class Predictor:
         # Volumes of others may hold no statistics, and then no fingerprint of their samples.
         data = volume.fingerprint if volume.statistics else f"{volume.url} {volume.fingerprint}"
         return {
-            "weights": self.weights,
+            "weights": f"{self.weights} of checkpoint {self.provenance['checkpoint']}",
             "statistics": self.normalisation,
             "temperature": self.temperature,
             "input": data,

@@ -15,6 +15,13 @@ from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, 
 
 _MARK = "predicted_from"  # what every prediction says
 _LOOK = 0.2  # s between two looks at whether the worker that finishes has done so
+# What may differ though the command is the same, by its name in `Site`'s `wanted`, and what is done about it.
+_REMEDIES = {
+    "weights": "training has gone on, or this is another network: name the checkpoint of before (--checkpoint=STEP)",
+    "temperature": "it was fitted anew, or --calibrated was changed: take that of before",
+    "input": "the volume has changed, or this is another one: give that of before (--input)",
+    "code": "seisjax or JAX has changed: install those of before",
+}
 
 
 class Site:
@@ -61,7 +68,7 @@ class Site:
         store = Store(self.url)
         if store.read_json("zarr.json") is None:
             return False
-        return Plan(store, self.url, wanted, FOLDER).check()
+        return Plan(store, self.url, wanted, FOLDER, _REMEDIES).check()
 
     def _begin(self, wanted: Mapping[str, Any], overwrite: bool) -> bool:
         """Begin, or join those who have; False where another worker has finished just now."""
@@ -73,7 +80,7 @@ class Site:
             if stands and not self.staging:
                 self.store.clear()
         place = str(self.staging.folder) if self.staging else self.url
-        plan = Plan(Store(place), place, wanted, FOLDER)
+        plan = Plan(Store(place), place, wanted, FOLDER, _REMEDIES)
         try:
             begun = plan.check()
         except UserError:

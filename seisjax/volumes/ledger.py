@@ -20,9 +20,18 @@ from seisjax.volumes.store import Store
 class Plan:
     """What is being made: equal for every process, and for every start of the same command."""
 
-    def __init__(self, store: Store, place: str, wanted: Mapping[str, Any], folder: str = LEDGER):
-        """`place` is what messages call the unfinished store; `wanted` maps each option to what the command says."""
+    def __init__(
+        self,
+        store: Store,
+        place: str,
+        wanted: Mapping[str, Any],
+        folder: str = LEDGER,
+        remedies: Mapping[str, str] | None = None,
+    ):
+        """`place` is what messages call the unfinished store; `wanted` maps each option to what the command says, and
+        what else decides on the result to what is found; `remedies`: of the latter, what to do where it differs."""
         self._store, self._place, self._key = store, place, f"{folder}/{PLAN}"
+        self._remedies = remedies or {}
         self._wanted = json.loads(json.dumps(wanted))
         self.teams: list[int] = []  # how many processes worked on it, start by start
 
@@ -35,9 +44,10 @@ class Plan:
         for name in [*self._wanted, *found["wanted"]]:
             before, now = found["wanted"].get(name), self._wanted.get(name)
             if before != now:
+                remedy = self._remedies.get(name, "give the same command again")
                 raise UserError(
-                    f"{self._place}: was begun with {name}={_short(before)}, now it is {_short(now)}; give the same "
-                    "command again to go on, or --overwrite to start anew"
+                    f"{self._place}: was begun with {name}={_short(before)}, now it is {_short(now)}; {remedy} to go "
+                    "on, or --overwrite to start anew"
                 )
         self.teams = found["teams"]
         return True

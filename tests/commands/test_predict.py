@@ -73,7 +73,7 @@ def with_config(trained: Path, run: Path, config: dict[str, dict[str, Any]]) -> 
 
 # What is changed: options of the request, or what stands in a copy of the run's config; and what the message names.
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, dict[str, Any]], str]] = {
-    "weights": ({"checkpoint": "9"}, {}, "weights="),
+    "weights": ({"checkpoint": "9"}, {}, "weights=.* of checkpoint 12, now .* of checkpoint 9; training has gone on"),
     "two checkpoints": ({"checkpoint": "9,best", "products": ("class", "probability", "entropy")}, {}, "weights="),
     "precision": ({"precision": "bfloat16"}, {}, "weights=.* in bfloat16"),
     "statistics": ({"statistics": "own"}, {}, 'statistics={"scope": "training"'),
