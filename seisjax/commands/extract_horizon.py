@@ -7,7 +7,7 @@ import numpy as np
 from seisjax.commands.extraction import Extraction
 from seisjax.commands.places import live_traces
 from seisjax.commands.predicted import Predicted
-from seisjax.errors import UserError
+from seisjax.errors import UserError, note
 from seisjax.geometry import Box, grow, tiles
 from seisjax.interpretation import horizons
 from seisjax.interpretation.field import labels_at
@@ -47,8 +47,8 @@ def classes_of_horizon(request: Extraction, predicted: Predicted) -> Pick:
         if request.ordered:
             above, below = range(upper + 1), range(lower, max(predicted.num_classes, lower + 1))
         return lambda box: pick_horizon(flat(above, box), flat(below, box))
-    flag = next(flag for flag in ("below", "above", "along") if getattr(request, flag))
-    number = predicted.number_of(flag, getattr(request, flag))
+    flag, name = _boundary(request)
+    number = predicted.number_of(flag, name)
     if flag == "along":
         return lambda box: pick_band(flat([number], box))
 
@@ -57,6 +57,11 @@ def classes_of_horizon(request: Extraction, predicted: Predicted) -> Pick:
         return pick_horizon(1 - own, own) if flag == "below" else pick_horizon(own, 1 - own)
 
     return of_top_or_base
+
+
+def _boundary(request: Extraction) -> tuple[str, str]:
+    """Which boundary of one class is asked for: the flag and the class."""
+    return next((flag, name) for flag in ("below", "above", "along") if (name := getattr(request, flag)))
 
 
 def extract_horizon(request: Extraction, predicted: Predicted, pick: Pick) -> str:
@@ -88,10 +93,21 @@ def extract_horizon(request: Extraction, predicted: Predicted, pick: Pick) -> st
         write_table(request.horizons, [*names, *cdp, f"{vertical.name}{unit}", "confidence", "crossings"], rows())
     else:
         write_lines(request.horizons, (charisma_horizon(columns) for columns in rows()))
+    if not counts[1]:
+        _note_nothing_picked(request)
     return (
         f"{counts[1]} of {counts[0]} traces picked, {counts[2]} of them ambiguous (more than one crossing), "
         f"written to {request.horizons}"
     )
+
+
+def _note_nothing_picked(request: Extraction) -> None:
+    if request.between:
+        hint = "" if request.ordered else "; where other classes lie between them, give --ordered"
+        note(f"--between={','.join(request.between)}: no trace picked: the two never touch, in this order down{hint}")
+    else:
+        flag, name = _boundary(request)
+        note(f"--{flag}={name}: no trace picked: the class has no such boundary inside any trace; look where it lies")
 
 
 def _strips(request: Extraction, predicted: Predicted, pick: Pick) -> Iterator[tuple[Box, Picks]]:

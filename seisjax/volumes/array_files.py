@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from seisjax.conventions import VERTICAL_AXES, VERTICAL_UNITS
-from seisjax.errors import UserError, nearest
+from seisjax.errors import UserError, nearest, note
 from seisjax.geometry import Axis, Box, Shape
 from seisjax.volumes.readers import Column
 
@@ -245,6 +245,8 @@ def _make_axes(
         if name == vertical:
             labels = np.round(np.arange(count) * given, 9) if given else labels
             unit = VERTICAL_UNITS.get(vertical, "") if labels is not None else ""
+            if labels is None:
+                note(f"{path}: does not say its sampling interval: {name} is in sample numbers; give --interval")
         made.append(Axis(name, np.arange(count, dtype=np.int32) if labels is None else labels, unit))
     return tuple(made)
 

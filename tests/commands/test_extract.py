@@ -220,3 +220,15 @@ def test_a_table_that_cannot_be_written_leaves_no_volume(predicted, tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         extract(Extraction(str(predicted), str(tmp_path / "o.zarr"), tmp_path / "file" / "o.csv", "salt"))
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ({"between": ("shale, dark", "sand")}, "--between=shale, dark,sand: no trace picked: the two never touch"),
+        ({"along": "sand"}, "--along=sand: no trace picked: the class has no such boundary"),
+    ],
+)
+def test_a_horizon_that_is_nowhere_is_told(predicted, tmp_path, caplog, way, message):
+    assert extract(Extraction(str(predicted), horizons=tmp_path / "h.csv", **way)).startswith("0 of 216 traces")
+    assert message in caplog.text

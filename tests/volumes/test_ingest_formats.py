@@ -110,6 +110,15 @@ def test_labels_of_any_type(tmp_path: Path, values: np.ndarray, dtype: str):
     np.testing.assert_array_equal(volume.read_labels("facies", Box.whole(SHAPE)), expected)
 
 
+def test_samples_without_an_interval_are_told(tmp_path: Path, values: np.ndarray, caplog: pytest.LogCaptureFixture):
+    path = save(tmp_path / "a.npy", values)
+    ingest(path, tmp_path / "a.zarr", interval=4.0)
+    assert "interval" not in caplog.text
+    volume = ingest(path, tmp_path / "b.zarr")
+    assert volume.axes[-1].unit == ""
+    assert "a.npy: does not say its sampling interval: time is in sample numbers; give --interval" in caplog.text
+
+
 def test_an_interval_overrules_the_file(tmp_path: Path, values: np.ndarray):
     path = save(tmp_path / "a.npz", values, time=np.arange(SHAPE[-1]) * 4.0)
     labels = save(tmp_path / "b.npz", np.zeros(SHAPE, np.uint8), time=np.arange(SHAPE[-1]) * 4.0)
