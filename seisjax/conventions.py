@@ -21,6 +21,8 @@ CLASS_AXIS = "class"
 # Axis names that stand for the vertical, always the last axis of a volume.
 VERTICAL_UNITS = {"time": "ms", "depth": "m"}
 VERTICAL_AXES = tuple(VERTICAL_UNITS)
+# What others call axes, in small letters.
+AXIS_ALIASES = {"il": "inline", "iline": "inline", "xl": "crossline", "xline": "crossline"}
 
 # Seconds in the units that time axes may have.
 SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}

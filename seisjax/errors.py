@@ -4,6 +4,8 @@ import difflib
 import logging
 from collections.abc import Iterable
 
+from seisjax.conventions import AXIS_ALIASES
+
 NOTES = logging.getLogger("seisjax.notes")
 
 
@@ -27,9 +29,12 @@ def note(message: str) -> None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint ` (did you mean 'x'?)` with the known name closest to `name`, or the known names when none is close."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    """A hint ` (did you mean 'x'?)` with the known name closest to `name`, or the known names when none is close.
+
+    Closest is what another name of an axis stands for, else what is spelt most alike.
+    """
+    known, meant = sorted(known), AXIS_ALIASES.get(name.lower(), "")
+    close = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if close:
         return f" (did you mean '{close[0]}'?)"
     return f" (known: {', '.join(known)})" if known else ""

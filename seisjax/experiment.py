@@ -136,9 +136,15 @@ def _open_labelled(url: str, labels_url: str, labels: str, field: str) -> Volume
     volume = open_data(url)
     if labels_url:
         volume = volume.with_labels(open_data(labels_url))
-    if labels not in volume.label_names():
-        known = nearest(labels, volume.label_names())
-        raise UserError(f"{labels_url or url}: has no labels '{labels}'{known}; set {field}")
+    known = volume.label_names()
+    if not known:
+        others = f"{field}_volume{'s' if 'mixture' in field else ''}"
+        raise UserError(
+            f"{labels_url or url}: has no labels at all; ingest them too (launch/ingest.py --labels), or name a volume "
+            f"that holds them, on the same grid, in {others}"
+        )
+    if labels not in known:
+        raise UserError(f"{labels_url or url}: has no labels '{labels}'{nearest(labels, known)}; set {field}")
     return volume
 
 

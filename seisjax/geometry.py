@@ -117,7 +117,8 @@ def parse_region(text: str, axes: Sequence[Axis]) -> Box:
     """The box that a region in coordinate labels names: `inline:1075-1088,crossline:1000-1199`, both ends included.
 
     An axis that is not named is taken whole, and so is everything by an empty text.
-    Raises UserError for a malformed part, an unknown or repeated axis, and a range that holds no label of its axis.
+    Raises UserError for a malformed part, an unknown or repeated axis, a reversed range, and one that holds no label of
+    its axis.
     """
     start, stop = [0] * len(axes), [len(axis) for axis in axes]
     names = [axis.name for axis in axes]
@@ -129,6 +130,8 @@ def parse_region(text: str, axes: Sequence[Axis]) -> Box:
         name, first, last = match.group(1), match.group(2), match.group(3) or match.group(2)
         if name not in names:
             raise UserError(f"region '{text}': the volume has no axis '{name}'{nearest(name, names)}")
+        if float(first) > float(last):
+            raise UserError(f"region '{text}': '{part.strip()}' is reversed; write {name}:{last}-{first}")
         if name in seen:
             raise UserError(f"region '{text}': axis '{name}' stands twice; name each axis once")
         seen.add(name)

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from seisjax.conventions import AXIS_ALIASES
 from seisjax.errors import UserError, nearest
 
 # Columns of CSV, beside those of the place and of z, by what the file holds: those it must have, and those it may.
 TEXT_COLUMNS = {"horizon": ((), ()), "fault": (("stick",), ("fault",)), "polygon": (("polygon", "class"), ())}
 UNITS = {"time": {"us": 1e-3, "ms": 1.0, "s": 1e3}, "depth": {"m": 1.0, "km": 1e3, "ft": 0.3048}}
-_ALIASES = {"iline": "inline", "xline": "crossline", "cdp_x": "x", "cdp_y": "y"}
+_ALIASES = AXIS_ALIASES | {"cdp_x": "x", "cdp_y": "y"}
 _VERTICAL = re.compile(r"(time|depth|z)(?:_([a-z]+))?")
 _UNDEFINED = 1e29  # OpendTect writes 1e30 where there is no pick
 _COMMENTS = ("#", "!")
@@ -73,6 +74,8 @@ def read_points(path: str | Path, kind: str, vertical: str) -> Points:
     if "," in text:
         columns = _Columns.of(f"{path}, line {number}", _cells(text), kind, vertical)
         return _collect(str(path), rows, columns.split, columns)
+    if text.count(";") > 1:  # where a decimal is written with a comma
+        raise UserError(f"{path}, line {number}: columns are parted by ';'; part them by commas, decimals by points")
     if kind not in _CHARISMA:
         raise UserError(f"{path}, line {number}: is no CSV header; name the columns of {kind} points, commas between")
 

@@ -37,6 +37,11 @@ def open_volume(url: str | Path) -> Volume:
             group = foreign.read_group(url, store, root, choice)
         except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{url}: its metadata is not as Zarr prescribes ({error!r}); write it again") from error
+    path = local_path(url)
+    if path is not None and path.is_file():
+        raise UserError(
+            f"{url}: is a file, no volume; launch/ingest.py --input={url} --output=NAME.zarr makes one of it"
+        )
     if group is None:
         raise UserError(f"{url}: no volume here (no zarr.json), or one that was never finished; check the path")
     return _open_foreign(url, choice, store, group)

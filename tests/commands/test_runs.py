@@ -376,6 +376,15 @@ def test_bad_input_is_named_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_survey_without_labels_is_told_where_to_get_some(config: Experiment, tmp_path: Path):
+    survey = open_volume(config.data.volume)
+    with create_volume(tmp_path / "bare.zarr", survey.axes) as volume:
+        volume.write("amplitude", Box.whole(survey.shape), np.ones(survey.shape, np.float32))
+    config.data.volume = str(tmp_path / "bare.zarr")
+    with pytest.raises(UserError, match=r"bare.zarr: has no labels at all; .*ingest.py --labels.* data.labels_volume$"):
+        experiment.open_survey(config)
+
+
 def test_a_workdir_of_another_config_is_refused_by_name(config: Experiment, tmp_path: Path):
     config.train.num_steps, config.optimizer.decay_steps = 2, 12  # the step of the other runs, compiled already
     train(config, tmp_path / "run", "train")

@@ -87,9 +87,9 @@ def test_csv_in_any_order_of_columns(read):
         ("inline,crossline,time_ms\n1,nan,12\n", "horizon", ", line 2: a point without a place"),
         ("inline,crossline,time_ms\n1,2,3\n1,2\n", "horizon", ", line 3: has 2 columns where the header has 3"),
         (
-            "il,crossline,time_ms\n1,2,3\n",
+            "ile,crossline,time_ms\n1,2,3\n",
             "horizon",
-            ", line 1: no columns inline and crossline, nor x and y; it has il",
+            ", line 1: no columns inline and crossline, nor x and y; it has ile",
         ),
         (
             "inline,crossline,tme_ms\n1,2,3\n",
@@ -114,6 +114,12 @@ def test_csv_in_any_order_of_columns(read):
 )
 def test_what_is_no_such_file_is_one_line(read, text, kind, message):
     assert read(text, kind).startswith(message)
+
+
+@pytest.mark.parametrize("kind", ["horizon", "fault", "polygon"])
+def test_semicolons_between_columns_are_named(read, kind):
+    message = read("inline;crossline;time_ms\n1001;2001;812,5\n", kind)
+    assert message == ", line 1: columns are parted by ';'; part them by commas, decimals by points"
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -39,6 +39,12 @@ def test_nothing_there(tmp_path: Path, url: str) -> None:
         open_volume(url if "://" in url else tmp_path / url)
 
 
+def test_a_file_is_no_volume(tmp_path: Path) -> None:
+    (tmp_path / "survey.segy").write_bytes(b"C 1 CLIENT")
+    with pytest.raises(UserError, match=r"survey.segy: is a file, no volume; launch/ingest.py --input=.*survey.segy"):
+        open_volume(tmp_path / "survey.segy")
+
+
 def test_an_unknown_scheme() -> None:
     with pytest.raises(UserError, match="unsupported URL scheme"):
         open_volume("ftp://host/volume")
