@@ -38,8 +38,10 @@ def _draw(axes: Axes, by_distance: Mapping[str, Sequence[Mapping[str, Any]]], sc
     for number, (name, bins) in enumerate(by_distance.items()):
         points = {_name(scores): scores[score] for scores in bins if scores[score] is not None}
         places = [i for i, edge in enumerate(edges) if edge in points]
-        look = {"lw": 1.2 if number else 2.4, "ms": 4, "color": class_colors(len(by_distance))[number]}
-        axes.plot(places, [points[edges[i]] for i in places], "o-", label=name.replace("_", " "), **look)
+        look = {"lw": 1.2 if number else 2.4, "color": class_colors(len(by_distance))[number]}
+        if number:  # thinner and thinner, so that of equal ones each is seen
+            look |= {"ls": (0, (4, 2 * number - 2)) if number > 1 else "-", "ms": max(9 - 1.5 * number, 2)}
+        axes.plot(places, [points[edges[i]] for i in places], marker="o", label=name.replace("_", " "), **look)
     axes.set_xticks(range(len(edges)), [text for _, text in edges])
 
 
