@@ -58,7 +58,7 @@ def evaluate(workdir: Path, split: str, checkpoint: str) -> str:
         write_json(path, result)
         figure = workdir / folder.FIGURES / f"{split}.png"
         title = f"Split '{split}', checkpoint {run.step}"
-        draw_panels(figure, survey, segmenter, rows, title)
+        draw_panels(figure, survey, segmenter, split, rows, title)
         if by_distance:
             draw_by_distance(workdir / folder.FIGURES / f"{split}_by_distance.png", by_distance, title)
     distributed.meet("the scores are written")

@@ -191,15 +191,20 @@ def _first_rows(mesh: Mesh) -> Callable[[dict[str, jax.Array]], dict[str, jax.Ar
     )
 
 
-def draw_panels(path: Path, survey: Survey, segmenter: Segmenter, rows: dict[str, np.ndarray], title: str) -> None:
-    """Draw rows of a batch as `run_evaluation` gives them: input, label and predicted classes."""
+def draw_panels(
+    path: Path, survey: Survey, segmenter: Segmenter, split: str, rows: dict[str, np.ndarray], title: str
+) -> None:
+    """Draw rows of a batch as `run_evaluation` gives them of a split: input, label and predicted classes."""
     images = np.asarray(segmenter.network.inputs(jax.numpy.asarray(rows["image"])))
     images = np.where(np.isfinite(rows["image"]), images, np.nan)  # the network sees 0 where there are no data
+    grid = GridWindows(survey.regions[split], survey.window)
+    shown = range(min(len(images), len(grid)))
     figures.panels(
         path,
         *cropped(survey, images, metrics.as_classes(rows["labels"], survey.label_scale), rows["classes"]),
         axes_names=[axis.name for axis in survey.volume.axes],
         class_names=survey.class_names,
+        places=[figures.place_text(grid[number].inner, survey.volume.axes) for number in shown],
         title=title,
     )
 

@@ -253,7 +253,7 @@ class _Run:
         rows = scoring.drawn_rows({"images": images, "labels": labels}, self.segmenter.mesh)
         self.first_batch = None
         if self.main:
-            training_figures.draw_first_batch(self.figures, self.config, self.survey, **rows)
+            training_figures.draw_first_batch(self.figures, self.config, self.survey, self.source, **rows)
             training_figures.draw_augmentation(self.figures, self.config, self.survey, self.segmenter, self.source)
 
     def _profile(self, step: int) -> None:

@@ -15,15 +15,24 @@ from seisjax.reporting.augmentation import augmentation_examples, draw_augmentat
 from seisjax.training import workdir
 
 
-def draw_first_batch(folder: Path, config: Experiment, survey: Survey, images: np.ndarray, labels: np.ndarray) -> None:
-    """Write first_batch.png: `images` (B, *padded, channels), 0 where there is no data, and `labels` (B, *padded)."""
-    images = np.where(images == 0, np.nan, images)  # the network's mark of what has no data
+def draw_first_batch(
+    folder: Path,
+    config: Experiment,
+    survey: Survey,
+    source: WindowSource | MixedSource,
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> None:
+    """Write first_batch.png: `images` (B, *padded, channels), 0 where there is no data, and `labels` (B, *padded), the
+    first samples of `source`."""
+    found = [source.place(number) for number in range(len(images))]
     figures.first_batch(
         folder / "first_batch.png",
-        *cropped(survey, images, metrics.as_classes(labels, survey.label_scale)),
+        *cropped(survey, figures.marked_missing(images), metrics.as_classes(labels, survey.label_scale)),
         axes_names=[axis.name for axis in survey.volume.axes],
         class_names=survey.class_names,
         region=config.data.train,
+        places=[figures.place_text(box, volume.axes) for volume, box in found],
         batch_size=config.data.batch_size,
         title="First training batch, normalised and augmented",
     )
@@ -50,6 +59,6 @@ def draw_augmentation(
 def draw_validation(folder: Path, survey: Survey, segmenter: Segmenter, step: int, rows: dict[str, np.ndarray]) -> Path:
     """Panels of what `run_evaluation` gives to be drawn, and the curves of all metrics so far; returns the panels."""
     path = folder / f"validation_{step:07d}.png"
-    draw_panels(path, survey, segmenter, rows, f"Validation after step {step}")
+    draw_panels(path, survey, segmenter, "validation", rows, f"Validation after step {step}")
     figures.loss_curves(folder / "curves.png", folder.with_name(workdir.METRICS))
     return path

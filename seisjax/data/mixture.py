@@ -165,6 +165,11 @@ class MixedSource:
         """Sample number `index`."""
         return {name: array[0] for name, array in self.read([index]).items()}
 
+    def place(self, index: int) -> tuple[Volume, Box]:
+        """The survey of sample number `index` and where it lies there; see `WindowSource.place`."""
+        who, number = self._turns[index]
+        return self.sources[who].place(number)
+
     def start(self, indices: Sequence[int], part: Box | None = None) -> Callable[[], Batch]:
         """`read`, for whoever asks for batches under way: they are put together in the thread that calls this."""
         batch = self.read(indices, part)

@@ -65,6 +65,7 @@ class WindowSource:
         if labels is not None:
             index = volume.label_index(labels)
             self._chunk, self._labelled = index.chunk, np.asarray(index.counts.any(axis=-1))
+            self._labels_are_counted = index.counted
 
     def __len__(self) -> int:
         """Number of samples of a finite sampler; an endless one has no length (TypeError)."""
@@ -73,6 +74,19 @@ class WindowSource:
     def __getitem__(self, index: int) -> Batch:
         """Sample number `index`: a pure function of the sampler's seed, the index and the data."""
         return {name: array[0] for name, array in self.read([index]).items()}
+
+    def place(self, index: int) -> tuple[Volume, Box]:
+        """Where sample number `index` lies: the volume, and what of the window is inside the draw's region.
+
+        Where windows must hold a label, it is read to know. Raises IndexError past the end of a finite sampler.
+        """
+        draw = self.sampler.draw(index)
+        # All that is only made is labelled, and takes long to make.
+        if self.labelled_only and self._labels_are_counted:
+            draw = _Reading(self, [index], Box.whole(self.padded), False).draw()
+        if draw is None:
+            raise IndexError(index)
+        return self.volume, draw.inner
 
     def read(self, indices: Sequence[int], part: Box | None = None, *, as_stored: bool = False) -> Batch:
         """The samples of these numbers, stacked; all their reads are under way together.
@@ -285,6 +299,11 @@ class _Reading:
             self._begin(again)
             self._wait()
         return {"image": self._sections, "labels": self._labels}
+
+    def draw(self) -> Draw | None:
+        """The window of the one sample, None past the end of a finite sampler."""
+        self()
+        return self._windows[0].draw if self._windows else None
 
     def _begin(self, rows: Sequence[int]) -> None:
         """Draw the windows of these rows and begin to read them."""

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from seisjax.augment import Augmentation
-from seisjax.reporting.figures import NO_DATA, add_legend, draw_classes, imshow, plane, save
+from seisjax.reporting.figures import NO_DATA, add_legend, draw_classes, imshow, marked_missing, plane, save
 
 _DRAWS = 16  # of each kind, of which the one that changes most is shown
 _COLUMNS = 4
@@ -23,7 +23,8 @@ def augmentation_examples(
 ) -> dict[str, Example]:
     """Image and label after each kind of change that is switched on, by itself, and after all of them.
 
-    Keys are names and strengths, "warp=3" say. Of 16 draws of each that one is given that changes the image most.
+    Keys are names and strengths, "warp=3" say. Images are 0 where there are no data, as a network is given them. Of 16
+    draws of each that one is given that changes the image most.
 
     Args:
       augmentation: what may happen.
@@ -75,6 +76,7 @@ def draw_augmentations(
     limit = float(np.percentile(finite, 99)) if finite.size else 0.0
     gray = matplotlib.colormaps["gray"].with_extremes(bad=NO_DATA)
     for number, (panel, (name, (values, classes))) in enumerate(zip(panels.flat, shown.items(), strict=False)):
+        values = marked_missing(values) if number else values
         amplitudes, veil = plane(values, axes_names), plane(classes, axes_names)
         amplitudes = amplitudes._replace(values=np.ma.masked_invalid(amplitudes.values))
         imshow(panel, amplitudes, cmap=gray, vmin=-(limit or 1.0), vmax=limit or 1.0)

@@ -5,6 +5,7 @@ Figures are built on their own canvas: nothing here touches pyplot's global stat
 
 import itertools
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,12 +20,13 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from seisjax.conventions import IGNORE, class_colors, labelled_section
 from seisjax.files import beside
-from seisjax.geometry import Axis
+from seisjax.geometry import Axis, Box
 
 _IGNORED = "#9A9A9A"  # samples without a label
 NO_DATA = "#FBEBC8"  # samples without an amplitude
 _DPI = 130
 MAX_EXAMPLES = 4  # windows of a batch that are drawn
+_DETAIL = 52  # characters above a panel
 _MAX_SAMPLES = 1500  # drawn along a side; a longer one is thinned
 
 
@@ -36,6 +38,7 @@ def first_batch(
     class_names: Sequence[str],
     *,
     region: str = "",
+    places: Sequence[str] = (),
     batch_size: int = 0,
     title: str = "First training batch",
 ) -> None:
@@ -49,16 +52,17 @@ def first_batch(
       axes_names: names of the window's axes, slowest first.
       class_names: one name a class.
       region: where the windows come from, for the title.
+      places: where each window lies, as `place_text` says it: a line above its row.
       batch_size: windows of the whole batch, where `images` are not all of them.
       title: first line of the figure.
     """
     count = min(len(images), MAX_EXAMPLES)
-    figure, grid = _grid(count, 3)
+    figure, grid = _grid(count, 3, places)
     for row in range(count):
         image, truth = plane(images[row], axes_names), plane(labels[row], axes_names)
         draw_amplitude(grid[row, 0], image)
         draw_classes(grid[row, 1], truth, class_names)
-        grid[row, 1].set_title(_shares(labels[row], class_names), fontsize=9)
+        _set_detail(grid[row, 1], _shares(labels[row], class_names))
         _draw_histogram(grid[row, 2], images[row])
     _name_columns(grid, ("input", "label", ""))
     window = f"{' x '.join(map(str, labels.shape[1:]))} samples ({', '.join(axes_names)})"
@@ -77,6 +81,7 @@ def panels(
     class_names: Sequence[str],
     *,
     probability: np.ndarray | None = None,
+    places: Sequence[str] = (),
     title: str = "",
 ) -> None:
     """Input | label | prediction, and the probability where it is given, a row a window.
@@ -89,13 +94,14 @@ def panels(
       axes_names: names of the window's axes, slowest first.
       class_names: one name a class.
       probability: (B, *window) in 0 to 1, of the last class if there are two, else of the predicted class.
+      places: where each window lies, as `place_text` says it: a line above its row.
       title: line above the figure.
     """
     count = min(len(images), MAX_EXAMPLES)
     columns = ["input", "label", "prediction"]
     if probability is not None:
         columns.append(f"probability of {class_names[-1] if len(class_names) == 2 else 'the predicted class'}")
-    figure, grid = _grid(count, len(columns))
+    figure, grid = _grid(count, len(columns), places)
     for row in range(count):
         draw_amplitude(grid[row, 0], plane(images[row], axes_names))
         draw_classes(grid[row, 1], plane(labels[row], axes_names), class_names)
@@ -204,6 +210,20 @@ def plane(window: np.ndarray, names: Sequence[str]) -> Plane:
     return Plane(values, names[keep[0]], names[keep[1]])
 
 
+def place_text(box: Box, axes: Sequence[Axis]) -> str:
+    """Where a non-empty box inside a volume lies: `inline 1075, crossline 1264-1311, time 0-1020 ms`."""
+    parts = []
+    for axis, start, stop in zip(axes, box.start, box.stop, strict=True):
+        ends = dict.fromkeys(f"{float(axis.labels[i]):.9g}" for i in (start, stop - 1))
+        parts.append(f"{axis.name} {'-'.join(ends)} {axis.unit}".rstrip())
+    return ", ".join(parts)
+
+
+def marked_missing(images: np.ndarray) -> np.ndarray:
+    """Images as a network is given them, with NaN for 0: its mark of what has no data."""
+    return np.where(images == 0, np.nan, images)
+
+
 def draw_amplitude(axes: Axes, image: Plane, **options: Any) -> Any:
     """Grey, white for positive; the range is set by the 1st and 99th percentiles, about zero where the values are."""
     values = image.values.astype(np.float32)
@@ -231,9 +251,14 @@ def draw_classes(axes: Axes, image: Plane, class_names: Sequence[str], ignored: 
 def imshow(axes: Axes, image: Plane, **options: Any) -> Any:
     """A plane with its vertical axis downwards, thinned to what a figure can show; returns what `Axes.imshow` does.
 
-    The axes count samples unless `extent` is among the options.
+    The axes count samples unless `extent` is among the options. Traces that are no fewer than the pixels are smoothed,
+    unless some samples are missing, which would blur those beside them.
     """
     width, height = image.values.shape
+    inches = axes.get_window_extent().transformed(axes.figure.dpi_scale_trans.inverted()).width
+    pixels = inches * _DPI  # about: nothing is laid out yet
+    if width < pixels or np.ma.is_masked(image.values):
+        options.setdefault("interpolation", "nearest")
     values = image.values[:: -(-width // _MAX_SAMPLES), :: -(-height // _MAX_SAMPLES)]
     axes.set(xlabel=f"{image.horizontal} (sample)", ylabel=f"{image.vertical} (sample)")
     options.setdefault("extent", (-0.5, width - 0.5, height - 0.5, -0.5))
@@ -246,8 +271,8 @@ def _draw_histogram(axes: Axes, image: np.ndarray) -> None:
     if finite.size:
         axes.hist(finite, bins=80, color="#56789A", log=True)
     missing = 100 * (1 - finite.size / max(values.size, 1))
-    text = f"mean {finite.mean():.3g}\nstd {finite.std():.3g}\n" if finite.size else ""
-    axes.text(0.97, 0.95, f"{text}no data {missing:.3g} %", transform=axes.transAxes, ha="right", va="top", fontsize=8)
+    text = f"mean {finite.mean():.3g}, std {finite.std():.3g}, " if finite.size else ""
+    _set_detail(axes, f"{text}no data {missing:.3g} %")
     axes.set(xlabel="value", ylabel="samples")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -289,16 +314,26 @@ def axis_label(axis: Axis) -> str:
     return f"{axis.name} ({axis.unit})" if axis.unit else axis.name
 
 
-def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+def _grid(rows: int, columns: int, places: Sequence[str]) -> tuple[Figure, np.ndarray]:
+    """Panels, with the place of each row above its first one."""
     figure = Figure(figsize=(3.7 * columns, 2.6 * rows + 1.0), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes, place in zip(grid[:, 0], places, strict=False):
+        _set_detail(axes, textwrap.fill(place, _DETAIL))
+    return figure, grid
+
+
+def _set_detail(axes: Axes, text: str) -> None:
+    """A line above a panel that is about this one alone, under the name of its column if it is the first."""
+    axes.set_title(text, fontsize=8, loc="left")
 
 
 def _name_columns(grid: np.ndarray, names: Sequence[str]) -> None:
     """Names above the columns; labels and ticks of shared axes on the outer panels only."""
+    details = [axes.get_title(loc="left") for axes in grid[0]]
+    below = max(detail.count("\n") + 1 if detail else 0 for detail in details)  # lines
     for axes, name in zip(grid[0], names, strict=True):
-        shares = axes.get_title()
-        axes.set_title(f"{name}\n{shares}" if shares and name else name or shares, fontsize=10)
+        axes.set_title(name + "\n" * below, fontsize=10)
     for axes in itertools.chain.from_iterable(grid[:-1]):
         axes.set_xlabel("")
     for axes in (panel for panel in grid[:, 1:].flat if panel.images):

@@ -21,6 +21,7 @@ from seisjax.config import Experiment
 from seisjax.data import training_batches
 from seisjax.errors import UserError
 from seisjax.geometry import Box
+from seisjax.reporting import figures
 from seisjax.training.state import averaged
 from seisjax.volumes import create_volume, open_volume
 
@@ -83,7 +84,24 @@ def config(config: Experiment) -> Experiment:
     return config
 
 
-def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp_path: Path):
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The places above the rows of figures of windows, by the figure's name."""
+    found: dict[str, list[str]] = {}
+    for name in ("first_batch", "panels"):
+        draw = getattr(figures, name)
+
+        def keeping(path: Path, *arrays: np.ndarray, draw: Any = draw, **options: Any) -> None:
+            found[path.stem] = options["places"]
+            draw(path, *arrays, **options)
+
+        monkeypatch.setattr(figures, name, keeping)
+    return found
+
+
+def test_a_run_learns_and_leaves_what_the_contract_names(
+    config: Experiment, tmp_path: Path, places: dict[str, list[str]]
+):
     config.train.figures = True
     ended = train(config, tmp_path / "run", "train")
     assert "trained 12 steps" in ended.summary
@@ -96,6 +114,8 @@ def test_a_run_learns_and_leaves_what_the_contract_names(config: Experiment, tmp
     assert {"command", "versions", "git_commit", "devices", "data_fingerprint"} <= run.keys()
     for name in ("first_batch.png", "augmentation.png", "curves.png", "validation_0000012.png"):
         assert (tmp_path / "run" / "figures" / name).stat().st_size > 10_000
+    assert places["validation_0000012"][1] == "inline 101, crossline 322-329, time 0-140 ms"
+    assert len(places["first_batch"]) == 4
     assert list((tmp_path / "run" / "tensorboard").iterdir())
 
 

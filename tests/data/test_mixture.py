@@ -103,6 +103,14 @@ def test_each_survey_counts_its_own_samples(mixed: MixedSource):
         np.testing.assert_array_equal(found["labels"], own["labels"])
 
 
+def test_the_place_of_a_sample_is_in_its_survey(mixed: MixedSource):
+    for i in range(12):
+        volume, box = mixed.place(i)
+        assert volume is mixed.sources[mixed.survey_of(i)].volume
+        labels = mixed[i]["labels"].reshape(box.shape)
+        np.testing.assert_array_equal(volume.read_labels("facies", box), labels)
+
+
 def test_a_sample_does_not_depend_on_what_it_is_read_with(mixed: MixedSource):
     together = mixed.read(range(5, 15))
     part = Box((0, 2, 3), (1, 4, 5))

@@ -61,6 +61,20 @@ def test_windows_without_a_label_are_drawn_again_the_same_way_each_time(cube):
         assert i in unlabelled or (source[i]["labels"] == anything[i]["labels"]).all()
 
 
+def test_the_place_of_a_sample_is_where_it_was_read(cube):
+    sampler = UniformWindows(REGION, (1, 8, 16), seed=4, overhang=0.25)
+    for labelled_only in (False, True):
+        source = WindowSource(cube.volume, "facies", sampler, (1, 8, 16), labelled_only=labelled_only)
+        for i in range(30):
+            volume, box = source.place(i)
+            amplitude, image = volume.read_amplitude(box), source[i]["image"][..., 0]
+            assert REGION.contains(box)
+            np.testing.assert_array_equal(amplitude[np.isfinite(amplitude)], image[np.isfinite(image)])
+    finite = WindowSource(cube.volume, None, GridWindows([REGION], (4, 8, 16)), (4, 8, 16), labelled_only=False)
+    with pytest.raises(IndexError):
+        finite.place(999)
+
+
 def test_a_region_without_labels_ends_in_one_line(cube):
     sampler = UniformWindows(Box((0, 0, 0), (2, 40, 60)), (1, 8, 16), seed=0, overhang=0.0)
     source = WindowSource(cube.volume, "facies", sampler, (1, 8, 16), labelled_only=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from seisjax.augment import Augmentation
@@ -59,3 +60,15 @@ def test_every_example_has_its_panel(tmp_path: Path, shape: tuple[int, ...], cou
     rows, columns = missing[:-20].any(1), missing[:-20].any(0)  # the legend aside
     runs = [int((np.diff(np.pad(line, 1).astype(int)) == 1).sum()) for line in (rows, columns)]
     assert runs == [-(-(count + 1) // 4), min(count + 1, 4)]
+
+
+def test_what_has_no_data_looks_alike_in_every_panel(window: tuple[np.ndarray, np.ndarray], monkeypatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr("seisjax.reporting.augmentation.save", lambda figure, path: drawn.append(figure))
+    image, label = window
+    examples = augmentation_examples(Augmentation(gain=0.25, polarity=0.5), image, label, AXES)
+    draw_augmentations(Path(), image, label, examples, AXES, ("noise", "event"))
+    for panel in drawn[0].axes:
+        if panel.get_visible():
+            missing = np.ma.getmaskarray(panel.images[0].get_array())
+            np.testing.assert_array_equal(missing.all(axis=0), np.arange(24) < 3)

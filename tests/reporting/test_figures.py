@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from seisjax.conventions import IGNORE, class_colors
 from seisjax.errors import UserError
-from seisjax.geometry import Axis
+from seisjax.geometry import Axis, Box
 from seisjax.reporting import figures
 
 NAMES = ("noise", "event")
@@ -62,6 +63,43 @@ def test_first_batch_shows_what_is_missing(tmp_path: Path) -> None:
     figures.first_batch(gaps, images, labels, ("example", "receiver", "time"), NAMES)
     for color in (figures._IGNORED, figures.NO_DATA):
         assert len(rows_of(gaps, color)) > len(rows_of(whole, color)) + 3000
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that a test has drawn, in place of their files."""
+    found: list[Figure] = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: found.append(figure))
+    return found
+
+
+def test_each_row_says_where_it_lies_and_no_text_covers_a_histogram(drawn: list[Figure]) -> None:
+    images, labels = windows(2, 1, 24, 40)
+    places = ["inline 7, crossline 3-26", "inline 8, crossline 3-26, " + "time 0-156 ms, " * 3]
+    names = ("inline", "crossline", "time")
+    figures.first_batch(Path(), images, labels, names, NAMES, places=places)
+    figures.panels(Path(), images, labels, labels, names, NAMES, places=places)
+    for figure in drawn:
+        rows = [axes.get_title(loc="left") for axes in figure.axes[::3]]
+        assert [" ".join(row.split()) for row in rows] == [place.strip() for place in places]
+        assert max(map(len, rows[1].splitlines())) <= 52
+        assert [axes.get_title().strip() for axes in figure.axes[:2]] == ["input", "label"]
+    histogram = drawn[0].axes[2]
+    assert not histogram.texts
+    assert histogram.get_title(loc="left").endswith("no data 0 %")
+
+
+def test_a_place_is_in_coordinates() -> None:
+    axes = [Axis("inline", np.arange(1000, 1020, 2)), Axis("time", np.arange(40) * 0.5, "ms")]
+    assert figures.place_text(Box((3, 1), (1, 4)), axes) == "inline 1006, time 0.5-2 ms"
+
+
+@pytest.mark.parametrize(("traces", "missing", "sharp"), [(24, 0, True), (1000, 0, False), (1000, 5, True)])
+def test_few_traces_and_missing_ones_are_not_smoothed(traces: int, missing: int, sharp: bool) -> None:
+    values = np.ones((traces, 30), np.float32)
+    values[:missing] = np.nan
+    image = figures.draw_amplitude(Figure().subplots(), figures.Plane(values, "crossline", "time"))
+    assert (image.get_interpolation() == "nearest") == sharp
 
 
 def test_windows_without_any_data_or_label(tmp_path: Path) -> None:
