@@ -10,7 +10,7 @@ import jax
 from jax.experimental import multihost_utils
 
 _NOTICE = "SIGTERM, Ctrl-C or a preemption notice"
-_INTERRUPTED = b"\nCtrl-C: a checkpoint after the step under way, then the end; once more ends it at once, without\n"
+_INTERRUPTED = b"\nCtrl-C: the run ends with a checkpoint after this step; once more ends it at once, without one\n"
 
 
 class StopNotice:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -109,7 +110,8 @@ def _memory_lines(
         return
 
     def measure(changed: Experiment) -> Memory:
-        return _memory(changed, survey, _segmenter(changed, survey, devices), limits)
+        one = _memory(changed, survey, _segmenter(changed, survey, devices), limits)
+        return replace(one, program=memory.program)  # what is compiled to plan stays in this process, not in the run's
 
     yield from (f"            {line}" for line in try_options(config, limits, len(devices), measure))
 

@@ -144,30 +144,6 @@ def test_evaluation_has_the_contracts_keys_and_exact_counts(config: Experiment, 
     assert (tmp_path / "run" / "figures" / "test_by_distance.png").stat().st_size > 10_000
 
 
-@pytest.fixture
-def muted(config: Experiment, tmp_path: Path) -> Experiment:
-    """Outside the training part only the first samples are labelled, and there are no data."""
-    survey = open_volume(config.data.volume)
-    amplitude, labels = (survey.read(name, Box.whole(survey.shape)) for name in ("amplitude", "labels_facies"))
-    amplitude[:, 20:, :4], labels[:, 20:, 4:] = np.nan, 255
-    with create_volume(tmp_path / "muted.zarr", survey.axes, chunk=(4, 16, 36)) as volume:
-        volume.write("amplitude", Box.whole(survey.shape), amplitude)
-        attributes = {"class_names": survey.class_names("facies")}
-        volume.add_array("labels_facies", values=labels, attributes=attributes)
-        volume.set_statistics(survey.statistics)
-    config.data.volume = str(tmp_path / "muted.zarr")
-    return config
-
-
-def test_splits_whose_labels_lie_where_no_data_are_have_no_scores(muted: Experiment, tmp_path: Path, capsys: Any):
-    muted.train.num_steps = muted.train.evaluate_every = 2
-    train(muted, tmp_path / "run", "train")
-    assert "step 2: validation loss -, mean IoU -, IoU per class - - -" in capsys.readouterr().out
-    _, network, *_ = evaluate(tmp_path / "run", "test", "last").splitlines()
-    assert network.split() == ["network", *"-------"]
-    assert json.loads((tmp_path / "run" / "evaluation_test.json").read_text())["loss"] is None
-
-
 def test_stopped_and_resumed_equals_unbroken(config: Experiment, tmp_path: Path):
     train(config, tmp_path / "unbroken", "train")
     # 3 is between two log steps: what was summed until then must not be lost.

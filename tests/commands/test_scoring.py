@@ -55,6 +55,6 @@ def test_panels_show_where_there_are_no_data(config: Experiment, tmp_path: Path,
     survey, segmenter, rows = evaluated(config)
     rows["image"] = rows["image"].copy()
     rows["image"][0, :, 3:5] *= np.nan if dead else 1.0
-    draw_panels(tmp_path / "panels.png", survey, segmenter, rows, "Test")
+    draw_panels(tmp_path / "panels.png", survey, segmenter, "test", rows, "Test")
     drawn = np.abs(imread(tmp_path / "panels.png")[..., :3] - to_rgb(NO_DATA)).max(axis=-1) < 0.01
     assert drawn.any() == dead

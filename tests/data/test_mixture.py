@@ -106,7 +106,7 @@ def test_each_survey_counts_its_own_samples(mixed: MixedSource):
 def test_the_place_of_a_sample_is_in_its_survey(mixed: MixedSource):
     for i in range(12):
         volume, box = mixed.place(i)
-        assert volume is mixed.sources[mixed.survey_of(i)].volume
+        assert volume is mixed.sources[surveys_of(mixed, 12)[i]].volume
         labels = mixed[i]["labels"].reshape(box.shape)
         np.testing.assert_array_equal(volume.read_labels("facies", box), labels)
 

@@ -84,7 +84,7 @@ def test_scan_says_what_an_array_holds(ingest: Command, tmp_path: Path):
         (["--input=survey.segy", "--output=a.zarr", "--sections=inline,inline"], ["--sections=inline,inline", "twice"]),
         (["--input=survey.segy", "--output=a.zarr", "--sections=offset"], ["--sections=offset"]),
         (["--input=survey.segy", "--output=a.zarr", "--process_id=1"], ["--process_id=1", "--num_processes"]),
-        (["--input=survey.segy", "--output=survey.segy"], ["survey.segy", "exists"]),
+        (["--input=survey.segy", "--output=survey.segy"], ["survey.segy", "is what is read"]),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(ingest, survey, tmp_path, monkeypatch, flags, words):
