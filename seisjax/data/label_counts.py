@@ -4,9 +4,7 @@ The label index counts whole chunks, so only chunks that a region's border cuts,
 read.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 
@@ -14,6 +12,7 @@ from seisjax.conventions import IGNORE
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Shape
 from seisjax.volumes import LabelIndex, Volume
+from seisjax.volumes.ahead import read_ahead
 
 _READ_AHEAD = 16  # chunks under way at once
 
@@ -111,11 +110,5 @@ def _any_counts(volume: Volume, labels: str, chunks: RegionChunks) -> bool:
 def _read_ahead(
     volume: Volume, labels: str, numbers: Iterator[int], part: Callable[[int], Box]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Number and labels of each chunk's part, some reads ahead."""
-    reads = ((number, volume.start_labels(labels, part(number))) for number in numbers)
-    waiting = deque(islice(reads, _READ_AHEAD))
-    while waiting:
-        number, read = waiting.popleft()
-        values = read()
-        waiting.extend(islice(reads, 1))
-        yield number, values
+    """Number and labels of each chunk's part."""
+    return read_ahead(((number, volume.start_labels(labels, part(number))) for number in numbers), _READ_AHEAD)

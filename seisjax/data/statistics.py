@@ -1,6 +1,5 @@
 """Statistics of the part of a volume that trains."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +10,8 @@ from seisjax.conventions import AMPLITUDE
 from seisjax.errors import UserError
 from seisjax.geometry import Box, Lattice
 from seisjax.together import from_all, place_among_processes
-from seisjax.volumes import ArrayStatistics, Pending, StreamingStatistics, Volume
+from seisjax.volumes import ArrayStatistics, StreamingStatistics, Volume
+from seisjax.volumes.ahead import read_ahead
 
 _READ_AHEAD = 64 * 2**20  # bytes of amplitudes under way at once, all threads together
 
@@ -66,14 +66,7 @@ def _read_ahead(
     volume: Volume, tiles: "_Tiles", order: Sequence[int], num_threads: int
 ) -> Iterator[tuple[int, np.ndarray]]:
     ahead = min(max(_READ_AHEAD // (4 * tiles.size * num_threads), 1), 8)
-    reads: deque[tuple[int, Pending]] = deque()
-    for i in order:
-        reads.append((i, volume.start_amplitude(tiles[i])))
-        if len(reads) == ahead:
-            first, reading = reads.popleft()
-            yield first, reading()
-    for first, reading in reads:
-        yield first, reading()
+    return read_ahead(((i, volume.start_amplitude(tiles[i])) for i in order), ahead)
 
 
 class _Tiles:

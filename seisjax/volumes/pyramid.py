@@ -4,7 +4,6 @@ Level k lies under NAME/pyramid/k and is a whole volume of its own: whatever ope
 """
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from seisjax.conventions import IGNORE, INDEX_PREFIX, LABELS_PREFIX, PRED_CLASS, SECTIONS_PREFIX
 from seisjax.geometry import Axis, Box, Shape, tiles
+from seisjax.volumes.ahead import read_ahead
 from seisjax.volumes.creating import create_volume
 from seisjax.volumes.metadata import ArrayInfo
 from seisjax.volumes.store import Store
@@ -128,17 +128,14 @@ def _write_array(below: Volume, coarse: Volume, info: ArrayInfo, side_of: dict[s
 def _read_ahead(
     below: Volume, info: ArrayInfo, chunks: Iterator[Box], sides: Shape
 ) -> Iterator[tuple[Box, np.ndarray]]:
-    """Each box of cells with the samples below it, the next ones under way."""
-    under_way: deque[tuple[Box, Callable[[], np.ndarray]]] = deque()
+    """Each box of cells with the samples below it."""
     whole = Box.whole(info.shape)
-    for cells in chunks:
+
+    def finer(cells: Box) -> Box:
         start, shape = (tuple(a * b for a, b in zip(part, sides, strict=True)) for part in (cells.start, cells.shape))
-        under_way.append((cells, below.start_read(info.name, Box(start, shape).intersect(whole))))
-        if len(under_way) > _AHEAD:
-            cells_read, reading = under_way.popleft()
-            yield cells_read, reading()
-    for cells_read, reading in under_way:
-        yield cells_read, reading()
+        return Box(start, shape).intersect(whole)
+
+    return read_ahead(((cells, below.start_read(info.name, finer(cells))) for cells in chunks), _AHEAD + 1)
 
 
 def _members(values: np.ndarray, sides: Shape) -> np.ndarray:

@@ -130,7 +130,8 @@ def test_every_block_tells_whence_it_comes(trained: Path, layers: Path, finished
     assert told["data_fingerprint"] == open_volume(layers).fingerprint
     assert told["code"] == runtime.code_version()
     plan = json.loads((finished / FOLDER / "plan.json").read_text())["wanted"]
-    assert (plan["weights"], plan["input"]) == (told["weights"], told["data_fingerprint"])
+    assert plan["weights"] == f"{told['weights']} of checkpoint {told['checkpoint']}"
+    assert plan["input"] == told["data_fingerprint"]
     assert len(records) == 2
     for path in records:
         record = json.loads(path.read_text())
