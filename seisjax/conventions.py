@@ -18,6 +18,8 @@ PRED_ENTROPY = "pred_entropy"
 PRED_SPREAD = "pred_spread"
 CLASS_AXIS = "class"
 
+# Where receivers stand: arrays over their axis, in m.
+RECEIVER_PLACES = ("receiver_x", "receiver_y", "receiver_z")
 # Axis names that stand for the vertical, always the last axis of a volume.
 VERTICAL_UNITS = {"time": "ms", "depth": "m"}
 VERTICAL_AXES = tuple(VERTICAL_UNITS)

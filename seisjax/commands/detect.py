@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seisjax.conventions import RECEIVER_PLACES
 from seisjax.detection.catalogue import Recorded, check_obspy, is_quakeml, write_events, write_picks
 from seisjax.detection.events import Association
 from seisjax.detection.location import Ground, Locator
@@ -100,16 +101,16 @@ def _locator(request: Detection, predictions: Predictions) -> Locator | None:
         return None
     parameters = load_parameters(request.medium, "--medium")
     places = predictions.places
-    if places is None and any(f"receiver_{axis}" in predictions.volume.arrays for axis in "xyz"):
+    if places is None and not predictions.volume.arrays.keys().isdisjoint(RECEIVER_PLACES):
         raise UserError(
-            f"{request.predictions}: the places of some receivers are not known (receiver_x, receiver_y, receiver_z); "
+            f"{request.predictions}: the places of some receivers are not known ({', '.join(RECEIVER_PLACES)}); "
             "give them all to launch/ingest.py (--stations), or leave --medium out"
         )
     if places is None:
         places = receivers(parameters.array).places
         if len(places) != predictions.num_receivers:
             raise UserError(
-                f"{request.predictions}: has no receiver_x, receiver_y, receiver_z, and the array of "
+                f"{request.predictions}: has no {', '.join(RECEIVER_PLACES)}, and the array of "
                 f"--medium={request.medium} has {len(places)} receivers, not {predictions.num_receivers}; "
                 "give a medium with the recording's own array (array.file), or none"
             )

@@ -7,7 +7,7 @@ import numpy as np
 
 from seisjax.commands.detect import SNR_EDGES, make_locator, truth_of
 from seisjax.config import Experiment
-from seisjax.conventions import IGNORE
+from seisjax.conventions import IGNORE, RECEIVER_PLACES
 from seisjax.data import GridWindows
 from seisjax.detection.events import Association, associate
 from seisjax.detection.location import Locator
@@ -81,11 +81,10 @@ class EventScorer:
 
 def _locator(volume: Volume) -> Locator | None:
     """Travel times under the volume's receivers, where it tells their places and the ground."""
-    names = [f"receiver_{c}" for c in "xyz"]
     parameters = volume.attributes.get("parameters")
-    if not isinstance(parameters, dict) or not all(name in volume.arrays for name in names):
+    if not isinstance(parameters, dict) or not all(name in volume.arrays for name in RECEIVER_PLACES):
         return None
-    places = np.stack([volume.read(name, Box((0,), (volume.shape[1],))) for name in names], axis=-1)
+    places = np.stack([volume.read(name, Box((0,), (volume.shape[1],))) for name in RECEIVER_PLACES], axis=-1)
     try:
         return make_locator(places.astype(np.float64), parameters)
     except UserError:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seisjax.conventions import PRED_PROBABILITY
+from seisjax.conventions import PRED_PROBABILITY, RECEIVER_PLACES
 from seisjax.detection.events import Association, Event, groups
 from seisjax.detection.location import Locator
 from seisjax.detection.picks import ANY, P, Picks, S, find_picks, join_picks
@@ -109,10 +109,10 @@ class Predictions:
     @property
     def places(self) -> np.ndarray | None:
         """x, y, z of the receivers, m (receiver, 3), where the volume has them all."""
-        arrays = [self.volume.arrays.get(f"receiver_{c}") for c in "xyz"]
+        arrays = [self.volume.arrays.get(name) for name in RECEIVER_PLACES]
         if any(info is None or info.shape != (self.num_receivers,) for info in arrays):
             return None
-        values = [self.volume.read(f"receiver_{c}", Box((0,), (self.num_receivers,))) for c in "xyz"]
+        values = [self.volume.read(name, Box((0,), (self.num_receivers,))) for name in RECEIVER_PLACES]
         places = np.stack(values, axis=-1).astype(np.float64)
         return places if np.isfinite(places).all() else None
 

@@ -20,7 +20,7 @@ from seisjax.geometry import Axis, Box, format_region, tiles
 from seisjax.inference.blend import entropy, most_probable
 from seisjax.inference.blocks import Block, Layout
 from seisjax.inference.ledger import checksum, checksums, shard_name
-from seisjax.inference.site import Site
+from seisjax.inference.site import MARK, Site
 from seisjax.volumes import Volume, create_volume
 from seisjax.volumes.metadata import COORDINATES, own_attributes
 from seisjax.volumes.store import WRITE_REMEDY, storage_errors
@@ -104,7 +104,7 @@ class ProductsVolume:
             shard=self._layout.shard,
             kind=survey.kind,
             attributes=_recording(survey, box)
-            | {"predicted_from": survey.url, "region": format_region(box, survey.axes), **attributes},
+            | {MARK: survey.url, "region": format_region(box, survey.axes), **attributes},
             staging=self._site.staging,
             shared=True,
         )

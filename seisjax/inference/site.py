@@ -13,7 +13,7 @@ from seisjax.volumes.ledger import Plan
 from seisjax.volumes.staging import SharedStaging
 from seisjax.volumes.store import READ_REMEDY, WRITE_REMEDY, Store, local_path, storage_errors
 
-_MARK = "predicted_from"  # what every prediction says
+MARK = "predicted_from"  # what every prediction says: the volume
 _LOOK = 0.2  # s between two looks at whether the worker that finishes has done so
 # What may differ though the command is the same, by its name in `Site`'s `wanted`, and what is done about it.
 _REMEDIES = {
@@ -76,7 +76,7 @@ class Site:
         if alone:
             if not overwrite and self._is_finished(wanted):
                 return False
-            stands = check_free(self.url, overwrite, FOLDER, _MARK)
+            stands = check_free(self.url, overwrite, FOLDER, MARK)
             if stands and not self.staging:
                 self.store.clear()
         place = str(self.staging.folder) if self.staging else self.url

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, RECEIVER_PLACES, TRACE_MASK
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box, Shape, sampling
 from seisjax.synthesis.examples import Examples, Kind, Made, Table
@@ -79,7 +79,8 @@ class Panels(Examples):
         component_names; and receiver_azimuth in degrees."""
         array, along = self.receivers, ("receiver",)
         tables = {
-            f"receiver_{c}": Table(along, array.places[:, i].copy(), unit_attributes("m")) for i, c in enumerate("xyz")
+            name: Table(along, array.places[:, i].copy(), unit_attributes("m"))
+            for i, name in enumerate(RECEIVER_PLACES)
         }
         names, component = np.unique(array.component, return_inverse=True)
         tables["receiver_component"] = Table(along, component.astype(np.uint8), {"component_names": names.tolist()})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, SECTIONS_PREFIX, TRACE_MASK
+from seisjax.conventions import AMPLITUDE, IGNORE, LABELS_PREFIX, RECEIVER_PLACES, SECTIONS_PREFIX, TRACE_MASK
 from seisjax.errors import UserError, WrongDataError, nearest
 from seisjax.geometry import Box, Shape, grow, round_up, tiles
 from seisjax.volumes import metadata as zarr
@@ -23,7 +23,6 @@ from seisjax.volumes.volume_reader import LabelsReader, VolumeReader
 COLUMN = 2**26  # samples of a shard column that are held at a time
 PIECE = 2**28  # bytes that are asked of a reader at a time
 _BLOCK = 2**20  # samples worked on at a time
-_PLACES = tuple(f"receiver_{axis}" for axis in "xyz")  # kept where they are 0 too: 0 is a place
 _SAYS = "not 0: "  # noted of headers that are not 0 throughout
 _SECTION = (256, 512)  # longest chunk of a copy for sections: across, and down
 
@@ -266,7 +265,7 @@ def _keep(survey: Survey, volume: Volume, ledger: Ledger, name: str, cells: Box,
         return
     survey.add_header(volume, name, values.dtype)
     ledger.names.add(f"{name}:{values.dtype.name}")
-    if name in _PLACES or np.nan_to_num(values).any():
+    if name in RECEIVER_PLACES or np.nan_to_num(values).any():  # 0 is a place
         ledger.names.add(f"{_SAYS}{name}")
     volume.write(name, cells, values)
 

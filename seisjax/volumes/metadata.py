@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from seisjax.conventions import RECEIVER_PLACES
 from seisjax.geometry import Shape, round_up
 
 # Attributes of the group that hold what MDIO leaves to its users.
@@ -22,7 +23,7 @@ MDIO_VERSION = "1.1.3"
 COMPRESSIONS = ("zstd", "lz4", "none")
 
 # One-dimensional or trace-wise arrays that xarray shows as coordinates of the samples.
-COORDINATES = ("cdp_x", "cdp_y", "receiver_x", "receiver_y", "receiver_z")
+COORDINATES = ("cdp_x", "cdp_y", *RECEIVER_PLACES)
 
 _CHUNKS = {1: (65536,), 2: (512, 512), 3: (64, 64, 64)}
 _HELD = 2**26  # samples of a recording's receivers that are held at a time

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from seisjax.conventions import RECEIVER_PLACES
 from seisjax.errors import UserError
 from seisjax.geometry import Axis, Box
 from seisjax.volumes.filtering import Band, bandpass, check_band
@@ -279,7 +280,7 @@ class RecordingReader:
             samples = bandpass(samples, self.grid.interval, self._band)
         headers = self._headers(rows)
         if np.isfinite(self._places).any():
-            headers |= {f"receiver_{axis}": self._places[rows, i] for i, axis in enumerate("xyz")}
+            headers |= dict(zip(RECEIVER_PLACES, self._places[rows].T, strict=True))
         if not self._exact:
             headers["receiver_shift"] = np.array([self._shift(receiver) for receiver in chosen])
         return Column(samples, np.asarray(np.isfinite(samples).any(axis=1)), headers)

@@ -48,10 +48,10 @@ def open_segy(
     """Open SEG-Y files or URLs as one survey; `axes` gives the header byte of each axis, slowest first.
 
     Without `axes`: inline (byte 189) and crossline (193), where they span a grid. `vertical` is "time" (ms) or "depth"
-    (m). Traces that share a cell are refused, or the "first" or "last" of them in the order of the files stands for
-    it, or their "mean" (float32); then the array `fold` says how many there are. Those flagged dead (byte 29 = 2) count
-    only where there is no other.
-    `interval` (ms or m) overrules the files' headers. Use as a context manager.
+    (m, or ft where the binary header says so). Traces that share a cell are refused, or the "first" or "last" of them
+    in the order of the files stands for it, or their "mean" (float32); then the array `fold` says how many there are.
+    Those flagged dead (byte 29 = 2) count only where there is no other.
+    `interval` (ms, m or ft) overrules the files' headers. Use as a context manager.
     Raises UserError, one line, for whatever is wrong with files or grid.
     """
     check_axes(axes or DEFAULT_AXES, vertical, duplicates)
@@ -122,7 +122,7 @@ class SegySurvey:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Source, header bytes, sampling interval (ms or m), sample format(s), number of traces, duplicates."""
+        """Source, header bytes, sampling interval (ms, m or ft), sample format(s), number of traces, duplicates."""
         files = self._traces.files
         paths = [file.path if is_remote(file.path) else os.path.abspath(file.path) for file in files]
         formats = [file.sample_format for file in files]
